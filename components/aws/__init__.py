@@ -1,0 +1,1 @@
+"""The platform on AWS, in a region of the United Arab Emirates."""

@@ -1,0 +1,198 @@
+"""The typed promise of the platform to the teams that build on it.
+
+`PlatformOutputs` is what `pulumi up` of the platform exports, field by field, as stack outputs, and
+the only thing that a workload may read. Every place (the local environment, AWS, another
+Kubernetes) fills the same fields. A field whose part is not deployed is ``None`` and its capability
+is absent; a consumer says what it needs with `PlatformOutputs.require`.
+
+The module imports no Pulumi, so that a consumer can read an exported contract with nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+CONTRACT_VERSION = "1.0"
+"""Version of the contract, `major.minor`: a new optional field raises minor, anything that would
+break a consumer raises major."""
+
+Capability = Literal[
+    "artifacts",
+    "feature_store",
+    "monitoring",
+    "node_pools",
+    "orchestration",
+    "serving",
+    "tenancy",
+    "tracking",
+    "training",
+]
+Place = Literal["local", "aws", "kubernetes"]
+
+CAPABILITY_FIELDS: dict[Capability, tuple[str, ...]] = {
+    "artifacts": ("artifact_uri", "data_uri"),
+    "tracking": ("tracking_uri",),
+    "training": ("ray_address",),
+    "serving": ("serving_gateway_url", "serving_namespace"),
+    "monitoring": ("metrics_url",),
+    "orchestration": ("orchestrator_url",),
+    "feature_store": ("feature_server_url",),
+    "node_pools": ("node_pools",),
+    "tenancy": ("teams",),
+}
+"""The fields that a capability promises: all of them are set exactly when it is present."""
+
+SECRET_FIELDS = frozenset({"object_store_secret_key", "ray_token", "kubeconfig"})
+"""The fields that must be Pulumi secrets wherever they are set."""
+
+
+class ContractError(Exception):
+    """The outputs of a platform do not keep the contract, or lack what a consumer requires."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NodePool(_Part):
+    """A group of nodes of one kind."""
+
+    kind: Literal["cpu", "gpu"]
+    instance_types: tuple[str, ...]
+    min_nodes: int
+    max_nodes: int
+
+
+class TeamOutputs(_Part):
+    """What one team may use."""
+
+    namespace: str
+    role: str | None = None
+    """Name or ARN of the identity that the team's workloads run under."""
+    cpu_quota: int
+    """In cores."""
+    memory_quota_gib: int
+    gpu_quota: int
+
+
+class SupervisorTarget(_Part):
+    """Where workloads of the local environment are deployed: beside the platform's own parts."""
+
+    state_directory: str
+    """Absolute path of `.state`."""
+    socket: str
+    """Path of supervisord's XML-RPC socket."""
+    gateway_socket: str
+    """Path of HAProxy's runtime socket."""
+    first_workload_port: int
+    last_workload_port: int
+
+
+class PlatformOutputs(BaseModel):
+    """Everything a workload may know about the platform that it runs on."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    contract_version: str
+    environment: str
+    place: Place
+    capabilities: tuple[Capability, ...]
+
+    region: str | None = None
+    """The cloud region that holds the data, `None` where it stays on the machine."""
+    residency_mode: Literal["in-country", "approved-foreign-copy"]
+    allowed_regions: tuple[str, ...]
+    encryption_keys: dict[str, str] = Field(default_factory=dict)
+    """Data domain (state, artifacts, …) → ARN of its customer-managed key."""
+
+    artifact_uri: str | None = None
+    """`s3://bucket` for models and reports."""
+    data_uri: str | None = None
+    """`s3://bucket` for tables."""
+    object_store_endpoint: str | None = None
+    """URL of the S3 API; `None` means the AWS endpoint of `region`."""
+    object_store_region: str | None = None
+    """The region that requests to the S3 API are signed for."""
+    object_store_access_key: str | None = None
+    """`None` where workloads have an identity of their own."""
+    object_store_secret_key: str | None = None
+
+    tracking_uri: str | None = None
+    """URL of the MLflow server."""
+    ray_address: str | None = None
+    """URL of Ray's dashboard, which carries the Jobs API."""
+    ray_token: str | None = None
+    feature_server_url: str | None = None
+    serving_gateway_url: str | None = None
+    """URL under which `/seldon/<namespace>/<deployment>/api/v1.0/predictions` answers."""
+    serving_namespace: str | None = None
+    metrics_url: str | None = None
+    """URL of Prometheus' query API."""
+    orchestrator_url: str | None = None
+    """URL of the Dagster webserver."""
+
+    node_pools: dict[str, NodePool] | None = None
+    teams: dict[str, TeamOutputs] | None = None
+
+    local: SupervisorTarget | None = None
+    """Set in the local environment: where a workload's processes are deployed."""
+    kubeconfig: str | None = None
+    """Set where there is a cluster: how a workload's stack reaches it."""
+
+    @classmethod
+    def parse(cls, outputs: Mapping[str, Any]) -> Self:
+        """Reads stack outputs.
+
+        Raises `ContractError` when they are of another major version or do not fit.
+        """
+        version = str(outputs.get("contract_version", "none"))
+        if version.split(".", maxsplit=1)[0] != CONTRACT_VERSION.split(".", maxsplit=1)[0]:
+            raise ContractError(
+                f"the platform's contract_version is {version}, this code reads "
+                f"{CONTRACT_VERSION}: deploy platform and workload from the same release"
+            )
+        try:
+            parsed = cls.model_validate(dict(outputs))
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+                for problem in error.errors()
+            )
+            raise ContractError(f"the platform's outputs do not keep the contract: {problems}")
+        parsed.check()
+        return parsed
+
+    def check(self) -> None:
+        """Raises `ContractError` unless capabilities and fields agree."""
+        for capability, fields in CAPABILITY_FIELDS.items():
+            for field in fields:
+                present, promised = (
+                    getattr(self, field) is not None,
+                    capability in self.capabilities,
+                )
+                if present != promised:
+                    raise ContractError(
+                        f"{field} is {'set' if present else 'not set'} although the capability "
+                        f"{capability} is {'present' if promised else 'absent'}"
+                    )
+
+    def require(self, *capabilities: Capability) -> None:
+        """Raises `ContractError` naming each of `capabilities` that this platform lacks."""
+        missing = [name for name in capabilities if name not in self.capabilities]
+        if missing:
+            raise ContractError(
+                f"the environment {self.environment} has no {', '.join(missing)}: it offers "
+                f"{', '.join(self.capabilities) or 'nothing yet'}"
+            )
+
+
+def capabilities_of(fields: Mapping[str, object]) -> list[Capability]:
+    """The capabilities whose fields are all set in `fields` (an unresolved output counts as set)."""
+    return [
+        capability
+        for capability, names in CAPABILITY_FIELDS.items()
+        if all(fields.get(name) is not None for name in names)
+    ]

@@ -1,0 +1,1 @@
+"""The platform on one machine: the same parts as supervised processes."""

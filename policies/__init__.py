@@ -1,0 +1,1 @@
+"""Policy packs for UAE data residency and encryption, usable without the rest of Falaj."""

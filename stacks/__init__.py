@@ -1,0 +1,1 @@
+"""The entry of the platform: settings in, components joined, outputs out."""

@@ -1,0 +1,1 @@
+"""What teams run on the platform: one folder a workload, one chain for all of them."""

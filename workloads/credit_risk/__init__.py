@@ -1,0 +1,1 @@
+"""Decides whether to grant a consumer credit: the first workload."""

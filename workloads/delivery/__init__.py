@@ -1,0 +1,1 @@
+"""The chain that every workload shares, from raw data to an endpoint."""
