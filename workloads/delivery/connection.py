@@ -1,0 +1,203 @@
+"""How workload code reaches the environment that it runs in.
+
+The workload's stack says it in environment variables (`VARIABLES`). `connect` reads them from this
+process's environment, else asks Pulumi for the stack's output `variables`, and hands them on to the
+client libraries of MLflow, S3 and Ray. Nothing else in `workloads/` knows an address or a secret.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
+
+from workloads.delivery.errors import DeliveryError, NotUpError
+
+PROJECT = Path(__file__).resolve().parents[1]
+"""The folder `workloads/`: the Pulumi project, and the parent of every workload's folder."""
+
+VARIABLES = (
+    "FALAJ_ENVIRONMENT",
+    "FALAJ_WORKLOAD",
+    "MLFLOW_TRACKING_URI",
+    "FALAJ_DATA_URI",
+    "RAY_API_SERVER_ADDRESS",
+    "FALAJ_ENDPOINT",
+    "FALAJ_METRICS_URL",
+    "FALAJ_ORCHESTRATOR_URL",
+    "FALAJ_SLOTS",
+    "FALAJ_TRAFFIC_WEIGHTS",
+    "FALAJ_TRAFFIC_SOCKET",
+    "FALAJ_TRAFFIC_BACKEND",
+    "FALAJ_STATE",
+)
+"""What every environment sets; a few more are optional (`Connection.from_variables`)."""
+
+_NAME = re.compile(r"^[a-z][a-z0-9-]*[a-z0-9]$")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One running part of the environment, for `falaj status` and `falaj open`."""
+
+    name: str
+    url: str
+    """What a person opens."""
+    health: str
+    """Answers 200 while the part is well."""
+    process: str | None = None
+    """Its name in the supervisor, where there is one."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the parts of one environment are, for one workload.
+
+    `repr` shows no secret. `variables` are those it was made from.
+    """
+
+    environment: str
+    workload: str
+    """With hyphens, such as `credit-risk`; also the MLflow experiment and registered model."""
+    tracking_uri: str
+    data_uri: str
+    """`s3://bucket`, or a `file://` address in tests; tables lie at `{data_uri}/{workload}/…`."""
+    ray_address: str
+    """URL of the Jobs API."""
+    endpoint: str
+    """URL before `/api/v1.0/predictions`."""
+    metrics_url: str
+    orchestrator_url: str
+    slots: dict[str, str]
+    """Slot → URL of its model server."""
+    traffic_weights: Path
+    traffic_socket: Path
+    traffic_backend: str
+    auto_approve: bool
+    state: Path
+    """A private folder for locks and the journal of runs; made when missing."""
+    parts: list[Part]
+    storage_options: dict[str, str] = field(repr=False, default_factory=dict)
+    """For `deltalake`; empty for a local path."""
+    variables: dict[str, str] = field(repr=False, default_factory=dict)
+
+    @classmethod
+    def from_variables(cls, variables: Mapping[str, str]) -> Self:
+        """Reads the variables of an environment. Raises `NotUpError` naming all that are missing,
+        `DeliveryError` naming one that cannot be read.
+        """
+        missing = [name for name in VARIABLES if not variables.get(name)]
+        if missing:
+            raise NotUpError(
+                f"the workload's environment lacks {', '.join(missing)}: run `make up`"
+            )
+        state = Path(variables["FALAJ_STATE"])
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(
+            environment=variables["FALAJ_ENVIRONMENT"],
+            workload=variables["FALAJ_WORKLOAD"],
+            tracking_uri=variables["MLFLOW_TRACKING_URI"].rstrip("/"),
+            data_uri=variables["FALAJ_DATA_URI"].rstrip("/"),
+            ray_address=variables["RAY_API_SERVER_ADDRESS"].rstrip("/"),
+            endpoint=variables["FALAJ_ENDPOINT"].rstrip("/"),
+            metrics_url=variables["FALAJ_METRICS_URL"].rstrip("/"),
+            orchestrator_url=variables["FALAJ_ORCHESTRATOR_URL"].rstrip("/"),
+            slots=_json(variables, "FALAJ_SLOTS", dict, "{}"),
+            traffic_weights=Path(variables["FALAJ_TRAFFIC_WEIGHTS"]),
+            traffic_socket=Path(variables["FALAJ_TRAFFIC_SOCKET"]),
+            traffic_backend=variables["FALAJ_TRAFFIC_BACKEND"],
+            auto_approve=variables.get("FALAJ_AUTO_APPROVE", "false").lower() == "true",
+            state=state,
+            parts=_parts(variables),
+            storage_options=_storage_options(variables),
+            variables=dict(variables),
+        )
+
+    def table_uri(self, table: str) -> str:
+        """Address of the Delta table `table` of this workload."""
+        return f"{self.data_uri}/{self.workload}/{table}"
+
+    def table_path(self, table: str) -> str:
+        """`table_uri`, as a plain path where the data lies in the file system."""
+        uri = self.table_uri(table)
+        return unquote(urlsplit(uri).path) if uri.startswith("file://") else uri
+
+
+def connect(workload: str, environment: str = "local") -> Connection:
+    """The connection of `workload` in `environment`, put into `os.environ` for client libraries.
+
+    Raises `NotUpError` when the environment does not exist or Pulumi cannot be asked.
+    """
+    if not _NAME.match(workload) or not _NAME.match(environment):
+        raise DeliveryError(
+            f"{workload!r} in {environment!r}: names are lower-case letters, digits and hyphens"
+        )
+    present = os.environ.get("FALAJ_WORKLOAD"), os.environ.get("FALAJ_ENVIRONMENT")
+    if present == (workload, environment) and all(os.environ.get(name) for name in VARIABLES):
+        variables = dict(os.environ)
+    else:
+        variables = _stack_variables(workload, environment)
+    connection = Connection.from_variables(variables)
+    os.environ.update(variables)
+    return connection
+
+
+@functools.cache
+def _stack_variables(workload: str, environment: str) -> dict[str, str]:
+    stack = f"{workload}.{environment}"
+    not_up = "the environment is not up: run `make up`"
+    command = ["pulumi", "stack", "output", "--json", "--show-secrets", "--stack", stack]
+    try:
+        asked = subprocess.run(
+            command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
+        )
+    except FileNotFoundError as error:
+        raise NotUpError(f"{not_up} (pulumi is not on PATH; `make shell` puts it there)") from error
+    except subprocess.TimeoutExpired as error:
+        raise NotUpError(f"pulumi did not answer within 60 s for the stack {stack}") from error
+    if asked.returncode != 0:
+        reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise NotUpError(f"{not_up} (stack {stack}: {reason.removeprefix('error: ')})")
+    try:
+        variables = json.loads(asked.stdout)["variables"]
+        return {str(name): str(value) for name, value in variables.items()}
+    except (ValueError, KeyError, AttributeError) as error:
+        raise NotUpError(f"{not_up} (stack {stack} has no output `variables`)") from error
+
+
+def _storage_options(variables: Mapping[str, str]) -> dict[str, str]:
+    if not variables["FALAJ_DATA_URI"].startswith("s3://"):
+        return {}
+    names = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    options = {name: variables[name] for name in names if variables.get(name)}
+    # writes that fail when the file exists make concurrent commits safe without a lock table
+    options["aws_conditional_put"] = "etag"
+    if variables.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        options["AWS_ALLOW_HTTP"] = "true"
+    return options
+
+
+def _parts(variables: Mapping[str, str]) -> list[Part]:
+    entries = _json(variables, "FALAJ_PARTS", list, "[]")
+    try:
+        return [Part(**entry) for entry in entries]
+    except TypeError as error:
+        raise DeliveryError(f"FALAJ_PARTS: {error}") from error
+
+
+def _json(variables: Mapping[str, str], name: str, kind: type, default: str) -> Any:
+    text = variables.get(name, default)
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise DeliveryError(f"{name} is not JSON: {error}") from error
+    if not isinstance(value, kind):
+        raise DeliveryError(f"{name} is {text!r}, expected a JSON {kind.__name__}")
+    return value
