@@ -1,1 +1,1 @@
-"""The platform on AWS, in a region of the United Arab Emirates."""
+"""The platform's parts on AWS: one noun a file, joined by `place`."""

@@ -1,1 +1,1 @@
-"""The platform on a Kubernetes cluster, whoever runs it."""
+"""The platform's parts on Kubernetes: one noun a file."""

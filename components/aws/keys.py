@@ -1,0 +1,121 @@
+"""Customer-managed keys: one for each domain of data.
+
+A key owns its rotation, alias and policy. Which resources are encrypted with it is said by those
+resources. A key needs nothing to exist before it but the account.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pulumi
+import pulumi_aws as aws
+
+from components.aws.policy_document import ANYONE, Statement, document
+
+Domain = Literal["artifacts", "cluster"]
+
+SERVICES: dict[Domain, str] = {"artifacts": "s3", "cluster": "ec2"}
+"""The AWS service that encrypts a domain's data, and through which alone its key is used."""
+
+DELETION_WINDOW_DAYS = 30
+"""The longest that AWS offers: time to notice that a key was scheduled for deletion."""
+
+_ADMINISTRATION = (
+    "kms:Create*",
+    "kms:Describe*",
+    "kms:Enable*",
+    "kms:List*",
+    "kms:Put*",
+    "kms:Update*",
+    "kms:Revoke*",
+    "kms:Disable*",
+    "kms:Get*",
+    "kms:Delete*",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:ScheduleKeyDeletion",
+    "kms:CancelKeyDeletion",
+)
+_USE = (
+    "kms:Encrypt",
+    "kms:Decrypt",
+    "kms:ReEncrypt*",
+    "kms:GenerateDataKey*",
+    "kms:DescribeKey",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainKeyArgs:
+    """What a key protects, and where."""
+
+    environment: str
+    domain: Domain
+    account_id: str
+    region: str
+
+
+class DomainKey(pulumi.ComponentResource):
+    """The key of one data domain, with `arn`, and the alias `falaj/<environment>/<domain>`.
+
+    The account's administrators look after the key but cannot decrypt with it. Principals of the
+    account use it through the service that encrypts with it alone, so that whoever may read the encrypted thing is said
+    in one place, the permissions of that thing. Grants are for AWS resources only: an instance
+    cannot attach an encrypted volume without one.
+    """
+
+    def __init__(
+        self, name: str, args: DomainKeyArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("falaj:aws:DomainKey", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        through_service = {
+            "kms:CallerAccount": args.account_id,
+            "kms:ViaService": f"{SERVICES[args.domain]}.{args.region}.amazonaws.com",
+        }
+        key = aws.kms.Key(
+            f"{name}-key",
+            description=f"Falaj {args.environment}: data domain {args.domain}",
+            enable_key_rotation=True,
+            deletion_window_in_days=DELETION_WINDOW_DAYS,
+            policy=document(
+                Statement(
+                    sid="AccountAdministersKey",
+                    effect="Allow",
+                    actions=_ADMINISTRATION,
+                    resources=["*"],
+                    principals={"AWS": (f"arn:aws:iam::{args.account_id}:root",)},
+                ),
+                Statement(
+                    sid="AccountUsesKeyThroughService",
+                    effect="Allow",
+                    actions=_USE,
+                    resources=["*"],
+                    principals=ANYONE,
+                    conditions={"StringEquals": through_service},
+                ),
+                Statement(
+                    sid="ServiceGrantsKeyToItsResources",
+                    effect="Allow",
+                    actions=("kms:CreateGrant",),
+                    resources=["*"],
+                    principals=ANYONE,
+                    conditions={
+                        "StringEquals": through_service,
+                        "Bool": {"kms:GrantIsForAWSResource": "true"},
+                    },
+                ),
+            ),
+            tags={"data-domain": args.domain},
+            opts=child,
+        )
+        aws.kms.Alias(
+            f"{name}-alias",
+            name=f"alias/falaj/{args.environment}/{args.domain}",
+            target_key_id=key.key_id,
+            opts=child,
+        )
+        self.arn = key.arn
+        self.register_outputs({"arn": self.arn})

@@ -1,0 +1,162 @@
+"""An environment on AWS: its parts joined, and what they fill of the contract with teams.
+
+Owns which parts there are and how they meet. The account, the network and the EKS cluster that the
+node pools join must exist before, and the credentials of whoever runs Pulumi must be those of the
+account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs
+from components.aws.keys import SERVICES, DomainKey, DomainKeyArgs
+from components.aws.node_pool import NodePool, NodePoolArgs, NodePoolShape
+from components.aws.provider import RegionProvider, RegionProviderArgs
+from components.kubernetes.tenancy import Team, TeamArgs, TeamQuota
+from components.tags import tags
+
+
+@dataclass(frozen=True, kw_only=True)
+class AwsPlaceArgs:
+    """An environment's account, region and sizes."""
+
+    environment: str
+    owner: str
+    residency_mode: str
+    account_id: str
+    region: str
+    cluster_name: str
+    subnet_ids: Sequence[str]
+    node_pools: Mapping[str, NodePoolShape]
+    teams: Mapping[str, TeamQuota] = field(default_factory=dict)
+    """Deployed once `kubeconfig` says how to reach the cluster."""
+    kubeconfig: pulumi.Input[str] | None = None
+    keep_data: bool = True
+    """Whether stores of data outlive the stack."""
+
+
+class AwsPlace(pulumi.ComponentResource):
+    """The parts of an environment on AWS; `fields` is what they fill of `PlatformOutputs`."""
+
+    fields: dict[str, pulumi.Input[Any]]
+
+    def __init__(
+        self, name: str, args: AwsPlaceArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("falaj:aws:AwsPlace", name, None, opts)
+        provider = RegionProvider(
+            f"{name}-provider",
+            RegionProviderArgs(
+                account_id=args.account_id,
+                region=args.region,
+                default_tags=tags(
+                    environment=args.environment,
+                    owner=args.owner,
+                    residency_mode=args.residency_mode,
+                ),
+            ),
+            pulumi.ResourceOptions(parent=self),
+        )
+        # this component makes the provider, so its children cannot inherit it
+        child = pulumi.ResourceOptions(parent=self, provider=provider.provider)
+
+        keys = {
+            domain: DomainKey(
+                f"{name}-{domain}",
+                DomainKeyArgs(
+                    environment=args.environment,
+                    domain=domain,
+                    account_id=args.account_id,
+                    region=args.region,
+                ),
+                child,
+            )
+            for domain in SERVICES
+        }
+        stores = {
+            content: ArtifactStore(
+                f"{name}-{content}-store",
+                ArtifactStoreArgs(
+                    bucket=f"falaj-{args.environment}-{content}-{args.account_id}",
+                    key_arn=keys["artifacts"].arn,
+                    data_classification="confidential",
+                    keep=args.keep_data,
+                ),
+                child,
+            )
+            for content in ("artifacts", "data")
+        }
+        for pool, shape in args.node_pools.items():
+            NodePool(
+                f"{name}-pool-{pool}",
+                NodePoolArgs(
+                    pool=pool,
+                    shape=shape,
+                    cluster_name=args.cluster_name,
+                    subnet_ids=args.subnet_ids,
+                    volume_key_arn=keys["cluster"].arn,
+                ),
+                child,
+            )
+
+        self.fields = {
+            "region": args.region,
+            "encryption_keys": {domain: key.arn for domain, key in keys.items()},
+            "artifact_uri": stores["artifacts"].uri,
+            "data_uri": stores["data"].uri,
+            "object_store_region": args.region,
+            "node_pools": {
+                pool: {
+                    "kind": shape.kind,
+                    "instance_types": list(shape.instance_types),
+                    "min_nodes": shape.min_nodes,
+                    "max_nodes": shape.max_nodes,
+                }
+                for pool, shape in args.node_pools.items()
+            },
+        }
+        if args.kubeconfig is not None:
+            self.fields |= self._on_the_cluster(name, args, args.kubeconfig)
+        elif args.teams:
+            pulumi.log.warn(
+                "teams are not deployed: set the secret falaj:kubeconfig once the cluster answers",
+                self,
+            )
+        self.register_outputs({})
+
+    def _on_the_cluster(
+        self, name: str, args: AwsPlaceArgs, kubeconfig: pulumi.Input[str]
+    ) -> dict[str, pulumi.Input[Any]]:
+        secret = pulumi.Output.secret(kubeconfig)
+        provider = kubernetes.Provider(
+            f"{name}-kubernetes",
+            kubeconfig=secret,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        teams = {
+            team: Team(
+                f"{name}-team-{team}",
+                TeamArgs(team=team, quota=quota),
+                # made here, like the provider of the account
+                pulumi.ResourceOptions(parent=self, provider=provider),
+            )
+            for team, quota in args.teams.items()
+        }
+        return {
+            "kubeconfig": secret,
+            "teams": {
+                team: {
+                    "namespace": teams[team].namespace,
+                    "cpu_quota": quota.cpu_quota,
+                    "memory_quota_gib": quota.memory_quota_gib,
+                    "gpu_quota": quota.gpu_quota,
+                }
+                for team, quota in args.teams.items()
+            },
+        }

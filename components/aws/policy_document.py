@@ -1,0 +1,61 @@
+"""IAM policy documents as typed data; never pasted from strings.
+
+Owns the shape of a document. What a document allows is said where it is used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pulumi
+
+Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
+"""Operator → condition key → value or values, such as
+``{"Bool": {"aws:SecureTransport": "false"}}``."""
+
+ANYONE: Mapping[str, Sequence[str]] = {"AWS": ("*",)}
+"""Every principal; an Allow to it needs conditions that narrow it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One statement of a policy document."""
+
+    sid: str
+    effect: Literal["Allow", "Deny"]
+    actions: Sequence[str]
+    resources: Sequence[pulumi.Input[str]] = ()
+    """ARNs; empty only where the document's kind has no resources (a trust policy)."""
+    principals: Mapping[str, Sequence[pulumi.Input[str]]] = field(default_factory=dict)
+    """Kind (AWS, Service, Federated) → principals; empty in a policy of an identity."""
+    conditions: Conditions = field(default_factory=dict)
+
+
+def document(*statements: Statement) -> pulumi.Output[str]:
+    """The JSON of a policy document with `statements`, in their order."""
+    return pulumi.Output.from_input([_plain(statement) for statement in statements]).apply(
+        lambda plain: json.dumps({"Version": "2012-10-17", "Statement": plain})
+    )
+
+
+def _plain(statement: Statement) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "Sid": statement.sid,
+        "Effect": statement.effect,
+        "Action": list(statement.actions),
+    }
+    if statement.principals:
+        plain["Principal"] = {kind: list(names) for kind, names in statement.principals.items()}
+    if statement.resources:
+        plain["Resource"] = list(statement.resources)
+    if statement.conditions:
+        plain["Condition"] = {
+            operator: {key: value if isinstance(value, str) else list(value) for key, value in keys}
+            for operator, keys in (
+                (name, test.items()) for name, test in statement.conditions.items()
+            )
+        }
+    return plain
