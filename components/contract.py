@@ -161,7 +161,9 @@ class PlatformOutputs(BaseModel):
                 f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
                 for problem in error.errors()
             )
-            raise ContractError(f"the platform's outputs do not keep the contract: {problems}")
+            raise ContractError(
+                f"the platform's outputs do not keep the contract: {problems}"
+            ) from error
         parsed.check()
         return parsed
 
@@ -190,7 +192,7 @@ class PlatformOutputs(BaseModel):
 
 
 def capabilities_of(fields: Mapping[str, object]) -> list[Capability]:
-    """The capabilities whose fields are all set in `fields` (an unresolved output counts as set)."""
+    """The capabilities whose fields are all set; an unresolved output counts as set."""
     return [
         capability
         for capability, names in CAPABILITY_FIELDS.items()

@@ -76,7 +76,8 @@ class Residency(BaseModel):
             raise ValueError(
                 "mode approved-foreign-copy needs at least one entry in approved_copies"
             )
-        expired = [c.reference for c in self.approved_copies if c.expires <= datetime.date.today()]
+        today = datetime.datetime.now(datetime.UTC).date()
+        expired = [copy.reference for copy in self.approved_copies if copy.expires <= today]
         if expired:
             raise ValueError(f"the approval {', '.join(expired)} has expired")
         return self

@@ -24,7 +24,7 @@ MARK = "FALAJ_ROOT"
 """Set to the clone's root in every process that runs with `variables`."""
 
 
-class EnvironmentProblem(Exception):
+class WrongEnvironmentError(Exception):
     """The clone cannot be used as it is; the message says what to do."""
 
 
@@ -38,14 +38,14 @@ def state_directory(root: Path = ROOT) -> Path:
 def runtime_directory(root: Path = ROOT) -> Path:
     """A short, private directory for sockets, whose paths may hold 107 bytes at most.
 
-    Raises `EnvironmentProblem` when somebody else owns it.
+    Raises `WrongEnvironmentError` when somebody else owns it.
     """
     digest = hashlib.sha256(str(root).encode()).hexdigest()[:8]
     directory = Path(tempfile.gettempdir()) / f"falaj-{os.getuid()}-{digest}"
     directory.mkdir(mode=0o700, exist_ok=True)
     status = directory.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise EnvironmentProblem(
+        raise WrongEnvironmentError(
             f"{directory} is not a private directory of yours: remove it and try again"
         )
     return directory
@@ -89,6 +89,9 @@ def variables(root: Path = ROOT, base: Mapping[str, str] | None = None) -> dict[
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": inherited.get(
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION", "false"
         ),
+        # a company's proxy must not be asked for what listens on this machine
+        "NO_PROXY": ",".join(filter(None, [inherited.get("NO_PROXY"), "127.0.0.1,localhost"])),
+        "no_proxy": ",".join(filter(None, [inherited.get("no_proxy"), "127.0.0.1,localhost"])),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(state / "training" / "token"),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -101,9 +104,9 @@ def variables(root: Path = ROOT, base: Mapping[str, str] | None = None) -> dict[
 
 
 def require() -> None:
-    """Raises `EnvironmentProblem` unless the process runs with `variables` of this clone."""
+    """Raises `WrongEnvironmentError` unless the process runs with `variables` of this clone."""
     if os.environ.get(MARK) != str(ROOT):
-        raise EnvironmentProblem(
+        raise WrongEnvironmentError(
             "not in Falaj's environment: start a shell with `make shell` (or run `make up`), "
             "so that state, passphrase and tools are those of this clone"
         )
@@ -120,7 +123,7 @@ def main(arguments: list[str]) -> None:
             file=sys.stderr,
         )
     try:
-        os.execvpe(command[0], command, environment)
+        os.execvpe(command[0], command, environment)  # noqa: S606 no shell is what we want
     except FileNotFoundError:
         sys.exit(f"{command[0]}: not found; run `make setup` first")
 

@@ -258,10 +258,12 @@ def read() -> Settings:
 
 
 def _decode(text: str) -> Any:
-    """A structure or a scalar: Pulumi hands both over as text."""
+    """Pulumi hands everything over as text; a structure is JSON, a scalar is left to pydantic."""
+    if not text.startswith(("{", "[")):
+        return text
     try:
         return json.loads(text)
-    except (TypeError, ValueError):
+    except ValueError:
         return text
 
 

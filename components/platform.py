@@ -1,0 +1,66 @@
+"""The platform of one environment: the parts of its place, joined into one contract.
+
+The only module that asks where an environment runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+
+from components.contract import CONTRACT_VERSION, SECRET_FIELDS, capabilities_of
+from components.local.place import LocalPlace, LocalPlaceArgs
+from stacks.settings import Settings
+
+
+class Platform(pulumi.ComponentResource):
+    """Everything that `pulumi up` of the stack `<environment>` makes."""
+
+    outputs: dict[str, pulumi.Input[Any]]
+    """The fields of `components.contract.PlatformOutputs`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        directories: Mapping[str, str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`directories` holds the absolute paths `state_directory` and `runtime_directory`."""
+        super().__init__("falaj:Platform", settings.environment, {}, opts)
+        fields = self._place(settings, directories)
+        self.outputs = {
+            "contract_version": CONTRACT_VERSION,
+            "environment": settings.environment,
+            "place": settings.place,
+            "capabilities": sorted(capabilities_of(fields)),
+            "residency_mode": settings.residency.mode,
+            "allowed_regions": list(settings.residency.allowed_regions),
+        } | {
+            name: pulumi.Output.secret(value) if name in SECRET_FIELDS else value
+            for name, value in fields.items()
+        }
+        self.register_outputs({})
+
+    def _place(
+        self, settings: Settings, directories: Mapping[str, str]
+    ) -> dict[str, pulumi.Input[Any]]:
+        here = pulumi.ResourceOptions(parent=self)
+        if settings.local is not None:
+            ports = settings.local.ports
+            return LocalPlace(
+                "local",
+                LocalPlaceArgs(
+                    **directories,
+                    ports={
+                        name: ports[name] for name in type(ports).model_fields if name != "offset"
+                    },
+                    region=settings.residency.allowed_regions[0],
+                    health_seconds=settings.local.health_seconds,
+                    ray_cpus=settings.local.ray_cpus,
+                    ray_object_store_mib=settings.local.ray_object_store_mib,
+                ),
+                here,
+            ).fields
+        raise NotImplementedError

@@ -1,0 +1,36 @@
+"""The platform as a Pulumi program: settings in, components joined, outputs out.
+
+One stack an environment; `pulumi up -s local` makes all of it on this machine.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pulumi
+
+from components.local.machine import MissingToolError
+from components.platform import Platform
+from stacks import environment, settings
+
+
+def main() -> None:
+    """Makes the platform and exports its contract, one stack output a field."""
+    environment.require()
+    platform = Platform(
+        settings.read(),
+        {
+            "state_directory": str(environment.state_directory()),
+            "runtime_directory": str(environment.runtime_directory()),
+        },
+    )
+    for name, value in platform.outputs.items():
+        pulumi.export(name, value)
+
+
+try:
+    main()
+except (MissingToolError, environment.WrongEnvironmentError, settings.SettingsError) as error:
+    # what a user can mend is one message, not a traceback
+    sys.tracebacklimit = 0
+    raise SystemExit(f"error: {error}") from None
