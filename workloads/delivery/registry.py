@@ -1,0 +1,175 @@
+"""What the chain reads and writes in MLflow: names of tags, artifacts and aliases, in one place.
+
+Experiment and registered model of a workload both bear its name. Everything about a model version
+lies with the run that made it: the artifacts `model`, `evaluation.json`, `gates.json` and
+`approval.json`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workloads.delivery.connection import Connection
+from workloads.delivery.errors import DeliveryError, NotUpError
+
+CANDIDATE = "candidate"
+CHAMPION = "champion"
+
+MODEL = "model"
+EVALUATION = "evaluation.json"
+GATES = "gates.json"
+APPROVAL = "approval.json"
+
+TAG_GATES = "falaj.gates"
+TAG_DATA_VERSION = "falaj.data_version"
+TAG_CODE_COMMIT = "falaj.code_commit"
+TAG_FINGERPRINT = "falaj.fingerprint"
+TAG_DIGEST = "falaj.model_digest"
+TAG_RELEASED = "falaj.released_at"
+"""Set when a version has once been put into service."""
+TAG_ROLE = "falaj.role"
+"""Of a run: `training` (the parent), `trial` or `finalist`."""
+TAG_FAMILY = "falaj.family"
+TAG_RUN = "falaj.run"
+"""Of a run: the `falaj run` that it belongs to."""
+
+_ADDED_BY_DOWNLOAD = "registered_model_meta"
+
+
+@functools.cache
+def _client(tracking_uri: str) -> Any:
+    import os
+
+    # a server that is down is told at once, not after minutes of retries
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri)
+    return mlflow.MlflowClient(tracking_uri)
+
+
+def client(connection: Connection) -> Any:
+    """The `MlflowClient` of the connection's tracking server."""
+    return _client(connection.tracking_uri)
+
+
+def experiment_id(connection: Connection) -> str:
+    """The workload's experiment, made when missing."""
+    from mlflow.exceptions import MlflowException
+
+    mlflow = client(connection)
+    found = mlflow.get_experiment_by_name(connection.workload)
+    if found is None:
+        try:
+            return str(mlflow.create_experiment(connection.workload))
+        except MlflowException:  # made by somebody else in between
+            found = mlflow.get_experiment_by_name(connection.workload)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        mlflow.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def version(connection: Connection, number: int) -> Any:
+    """The model version `number`. Raises `DeliveryError` when there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client(connection).get_model_version(connection.workload, str(number))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        known = ", ".join(str(v.version) for v in versions(connection))
+        raise DeliveryError(
+            f"{connection.workload} has no version {number}: there is {known or 'none yet'}"
+        ) from error
+
+
+def version_at(connection: Connection, alias: str) -> Any | None:
+    """The model version with `alias`, `None` when there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client(connection).get_model_version_by_alias(connection.workload, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def versions(connection: Connection) -> list[Any]:
+    """All model versions of the workload, newest first."""
+    found = client(connection).search_model_versions(f"name = '{connection.workload}'")
+    return sorted(found, key=lambda v: int(v.version), reverse=True)
+
+
+def log_json(connection: Connection, run_id: str, name: str, content: Mapping[str, Any]) -> None:
+    """Puts `content` into the run as the artifact `name`."""
+    client(connection).log_dict(run_id, dict(content), name)
+
+
+def read_json(connection: Connection, run_id: str, name: str) -> dict[str, Any] | None:
+    """The JSON artifact `name` of the run, `None` when it has none."""
+    import json
+
+    mlflow = client(connection)
+    if not any(entry.path == name for entry in mlflow.list_artifacts(run_id)):
+        return None
+    with tempfile.TemporaryDirectory(prefix="falaj-artifact-") as folder:
+        path = Path(mlflow.download_artifacts(run_id, name, folder))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def download_model(connection: Connection, run_id: str, folder: Path) -> Path:
+    """Fetches the run's model into `folder`; returns where it lies."""
+    import mlflow
+
+    client(connection)
+    return Path(
+        mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{MODEL}", dst_path=str(folder))
+    )
+
+
+def load_model(folder: Path) -> Any:
+    """The scikit-learn Pipeline in a fetched model's folder."""
+    import mlflow.sklearn
+
+    return mlflow.sklearn.load_model(str(folder))
+
+
+def model_digest(folder: Path) -> str:
+    """sha256 over names and contents of a model's files, wherever it was fetched to."""
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != _ADDED_BY_DOWNLOAD:
+            name = path.relative_to(folder).as_posix()
+            total.update(f"{name}\0{path.stat().st_size}\0".encode())
+            total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def require_up(connection: Connection) -> None:
+    """Raises `NotUpError` naming each part that the chain needs and that does not answer."""
+    import httpx
+
+    down = []
+    for name, url in (
+        ("tracking", f"{connection.tracking_uri}/health"),
+        ("training", connection.ray_address),
+    ):
+        if not url.startswith("http"):
+            continue
+        try:
+            # without its token the Jobs API answers 401, which is an answer
+            httpx.get(url, timeout=5)
+        except httpx.HTTPError as error:
+            down.append(f"{name} at {url} ({type(error).__name__})")
+    if down:
+        raise NotUpError(f"{' and '.join(down)} does not answer: run `make up`")
