@@ -105,6 +105,8 @@ class PlatformOutputs(BaseModel):
     """The cloud region that holds the data, `None` where it stays on the machine."""
     residency_mode: Literal["in-country", "approved-foreign-copy"]
     allowed_regions: tuple[str, ...]
+    automatic_approval: bool = False
+    """Whether a version that passes its gates needs no person's yes in this environment."""
     encryption_keys: dict[str, str] = Field(default_factory=dict)
     """Data domain (state, artifacts, …) → ARN of its customer-managed key."""
 

@@ -10,7 +10,10 @@ from typing import Any
 
 import pulumi
 
+from components.aws.node_pool import NodePoolShape
+from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.contract import CONTRACT_VERSION, SECRET_FIELDS, capabilities_of
+from components.kubernetes.tenancy import TeamQuota
 from components.local.place import LocalPlace, LocalPlaceArgs
 from stacks.settings import Settings
 
@@ -37,6 +40,7 @@ class Platform(pulumi.ComponentResource):
             "capabilities": sorted(capabilities_of(fields)),
             "residency_mode": settings.residency.mode,
             "allowed_regions": list(settings.residency.allowed_regions),
+            "automatic_approval": settings.local is not None and settings.local.auto_approve,
         } | {
             name: pulumi.Output.secret(value) if name in SECRET_FIELDS else value
             for name, value in fields.items()
@@ -63,4 +67,26 @@ class Platform(pulumi.ComponentResource):
                 ),
                 here,
             ).fields
-        raise NotImplementedError
+        assert settings.aws is not None, "settings hold the section of their place"  # noqa: S101
+        return AwsPlace(
+            settings.environment,
+            AwsPlaceArgs(
+                environment=settings.environment,
+                owner=settings.owner,
+                residency_mode=settings.residency.mode,
+                account_id=settings.aws.account_id,
+                region=settings.aws.region,
+                cluster_name=settings.aws.cluster_name,
+                subnet_ids=settings.aws.subnet_ids,
+                keep_data=settings.aws.keep_data,
+                node_pools={
+                    pool: NodePoolShape(**shape.model_dump())
+                    for pool, shape in settings.aws.node_pools.items()
+                },
+                teams={
+                    team: TeamQuota(**quota.model_dump()) for team, quota in settings.teams.items()
+                },
+                kubeconfig=settings.kubeconfig and settings.kubeconfig.get_secret_value(),
+            ),
+            here,
+        ).fields

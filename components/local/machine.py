@@ -22,9 +22,12 @@ class MissingToolError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The supervisor, `.state`, the port of each setting, and how long a part may take to start."""
+    """The supervisor, `.state`, the port of each setting, and how long a part may take to start.
 
-    supervisor: Supervisor
+    `supervisor` is `None` in a stack that only adds programs to the daemon of another.
+    """
+
+    supervisor: Supervisor | None
     state_directory: str
     socket: str
     runtime_directory: str
@@ -51,6 +54,7 @@ class Machine:
         directories: tuple[str, ...] = (),
         files: Mapping[str, pulumi.Input[str]] | None = None,
         ports: tuple[str, ...] = (),
+        more_ports: Mapping[str, pulumi.Input[int]] | None = None,
         stop_seconds: int = 10,
         after: tuple[pulumi.Resource, ...] = (),
     ) -> SupervisedProcess:
@@ -65,7 +69,8 @@ class Machine:
                 environment=environment or {},
                 directories=directories,
                 files=files or {},
-                ports={f"falaj:local.ports.{port}": self.ports[port] for port in ports},
+                ports={f"falaj:local.ports.{port}": self.ports[port] for port in ports}
+                | dict(more_ports or {}),
                 health=health,
                 health_seconds=self.health_seconds,
                 stop_seconds=stop_seconds,
@@ -73,7 +78,7 @@ class Machine:
             pulumi.ResourceOptions(
                 parent=resource,
                 # the daemon must be up, and outlive its programs when all is destroyed
-                depends_on=[self.supervisor, *after],
+                depends_on=[*([self.supervisor] if self.supervisor else []), *after],
                 # a refresh that finds the daemon dead must not ask it about each program
                 deleted_with=self.supervisor,
             ),

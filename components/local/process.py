@@ -47,7 +47,7 @@ class Health:
     request a POST of JSON.
     """
 
-    url: str
+    url: pulumi.Input[str]
     expect: str = ""
     body: str | None = None
     headers: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
@@ -67,8 +67,8 @@ class ProcessArgs:
     """One supervised program.
 
     `program` is its name in supervisord and of its log; `directories` are made (0700) and `files`
-    (absolute path → content, 0600) written before it starts; `ports` maps the name of a setting to the port that
-    must be free; `stop_seconds` is how long it may take to end after SIGTERM.
+    (absolute path → content, 0600) written before it starts; `ports` maps the name of a setting to
+    the port that must be free; `stop_seconds` is how long it may take to end after SIGTERM.
     """
 
     program: str
@@ -78,7 +78,7 @@ class ProcessArgs:
     environment: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     directories: Sequence[str] = ()
     files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-    ports: Mapping[str, int] = field(default_factory=dict)
+    ports: Mapping[str, pulumi.Input[int]] = field(default_factory=dict)
     health: Health | None = None
     health_seconds: int = 180
     stop_seconds: int = MINIMUM_STOP_SECONDS

@@ -109,6 +109,8 @@ class SupervisorProvider(dynamic.ResourceProvider):
             connect(socket).shutdown()
             psutil.wait_procs([daemon], timeout=STOP_SECONDS)
         sweep.end(sweep.mark(props["state_directory"], ""))
+        for section in programs_directory(props["state_directory"]).glob("*.conf"):
+            section.unlink()
 
 
 def _start(state_directory: str, socket: str) -> None:

@@ -30,7 +30,7 @@ def mark(state_directory: str | Path, part: str) -> str:
 
 
 def marked(prefix: str) -> Iterator[psutil.Process]:
-    """Every process of this user whose mark begins with `prefix`, but neither us nor our parents."""
+    """Each process of this user whose mark begins with `prefix`, save us and our parents."""
     own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     for process in psutil.process_iter():
         if process.pid in own:

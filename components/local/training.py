@@ -25,6 +25,8 @@ INTERNAL_PORTS = (
     "ray_node_manager",
     "ray_object_manager",
     "ray_runtime_env_agent",
+    "ray_autoscaler_metrics",
+    "ray_dashboard_metrics",
 )
 
 
@@ -81,7 +83,10 @@ class Training(pulumi.ComponentResource):
                 "RAY_AUTH_MODE": "token",
                 "RAY_AUTH_TOKEN_PATH": token_path,
                 "RAY_USAGE_STATS_ENABLED": "0",
-                "RAY_DISABLE_IMPORT_WARNING": "1",
+                # else Ray takes the machine's outer address for its node, whatever it is told
+                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+                "AUTOSCALER_METRIC_PORT": str(ports["ray_autoscaler_metrics"]),
+                "DASHBOARD_METRIC_PORT": str(ports["ray_dashboard_metrics"]),
                 "RAY_PROMETHEUS_HOST": machine.url("monitoring"),
             },
             files={token_path: self.token},

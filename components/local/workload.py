@@ -1,0 +1,277 @@
+"""A workload on one machine: its two model servers, its route, its metrics and its code location.
+
+Owns what a deployment is made of. Which version a slot serves and how much traffic it gets belong
+to the release, through the registry's aliases and the weights; `pulumi up` never touches either.
+The platform's parts must exist before it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import yaml
+
+from components.contract import PlatformOutputs, SupervisorTarget
+from components.local import gateway, monitoring, orchestration_files
+from components.local.drop_in import DropIn, DropInArgs
+from components.local.machine import LOOPBACK, Machine, python
+from components.local.port_block import PortBlock
+from components.local.process import Health, SupervisedProcess
+
+SLOTS = ("a", "b")
+HEALTH_SECONDS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalWorkloadArgs:
+    """`workload` is the name with hyphens; `target` is the contract's field `local`."""
+
+    workload: str
+    platform: PlatformOutputs
+    target: SupervisorTarget
+
+
+class LocalWorkload(pulumi.ComponentResource):
+    """One workload; `variables` is the environment that its code runs in."""
+
+    variables: dict[str, pulumi.Input[str]]
+
+    def __init__(
+        self, name: str, args: LocalWorkloadArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """See `LocalWorkloadArgs`."""
+        super().__init__("falaj:local:Workload", name, {}, opts)
+        self._name, self._args = name, args
+        target = args.target
+        self._machine = Machine(
+            supervisor=None,
+            state_directory=target.state_directory,
+            socket=target.socket,
+            runtime_directory=str(Path(target.gateway_socket).parent),
+            ports={},
+            health_seconds=HEALTH_SECONDS,
+        )
+        block = PortBlock(
+            f"{name}-ports",
+            owner=args.workload,
+            claims=f"{target.state_directory}/workloads/ports",
+            first=target.first_workload_port,
+            last=target.last_workload_port,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        first = block.port.apply(int)
+        self._ports: dict[str, pulumi.Output[int]] = {
+            "a": first,
+            "b": first.apply(lambda port: port + 1),
+            "code": first.apply(lambda port: port + 2),
+        }
+        self.variables = self._variables()
+        slots = [self._slot(slot) for slot in SLOTS]
+        code = self._code_location()
+        self._drop_in(
+            "route",
+            "gateway",
+            self._gateway_directory / "routes" / f"{self._backend}.json",
+            pulumi.Output.all(a=self._ports["a"], b=self._ports["b"]).apply(self._route),
+            *slots,
+        )
+        self._drop_in(
+            "targets",
+            "monitoring",
+            Path(monitoring.targets_path(target.state_directory, args.workload)),
+            pulumi.Output.all(a=self._ports["a"], b=self._ports["b"]).apply(self._targets),
+            *slots,
+        )
+        self._drop_in(
+            "rules",
+            "monitoring",
+            Path(monitoring.rules_path(target.state_directory, args.workload)),
+            yaml.safe_dump(alert_rules(args.workload), sort_keys=False),
+        )
+        self._drop_in(
+            "location",
+            "orchestration",
+            Path(target.state_directory) / "orchestration" / "locations" / f"{args.workload}.json",
+            self._ports["code"].apply(
+                lambda port: orchestration_files.location(args.workload, LOOPBACK, port)
+            ),
+            code,
+        )
+        self.register_outputs({})
+
+    @property
+    def _gateway_directory(self) -> Path:
+        return Path(self._args.target.state_directory) / "gateway"
+
+    @property
+    def _backend(self) -> str:
+        return f"{self._args.platform.serving_namespace}.{self._args.workload}"
+
+    def _url(self, port: str) -> pulumi.Output[str]:
+        return self._ports[port].apply(lambda number: f"http://{LOOPBACK}:{number}")
+
+    def _slot(self, slot: str) -> SupervisedProcess:
+        workload, port = self._args.workload, self._ports[slot]
+        return self._machine.process(
+            self,
+            f"{self._name}-slot-{slot}",
+            program=f"{workload}-slot-{slot}",
+            command=[
+                *python("-m", "workloads.delivery.server", "--workload", workload),
+                *("--slot", slot, "--port", port.apply(str)),
+            ],
+            environment=self.variables,
+            health=Health(url=pulumi.Output.concat(self._url(slot), "/live")),
+            more_ports={f"of slot {slot}, from falaj:local.ports.workloads_first": port},
+            stop_seconds=20,
+        )
+
+    def _code_location(self) -> SupervisedProcess:
+        workload, port = self._args.workload, self._ports["code"]
+        return self._machine.process(
+            self,
+            f"{self._name}-code",
+            program=f"{workload}-code",
+            command=[
+                *python("-m", "dagster", "api", "grpc", "--host", LOOPBACK),
+                *("--port", port.apply(str), "--module-name", "workloads.delivery.definitions"),
+                *("--location-name", workload),
+            ],
+            environment=self.variables | {"DAGSTER_HOME": self._machine.directory("orchestration")},
+            health=Health(url=port.apply(lambda number: f"tcp://{LOOPBACK}:{number}")),
+            more_ports={"of the code location, from falaj:local.ports.workloads_first": port},
+        )
+
+    def _drop_in(
+        self,
+        role: str,
+        part: str,
+        path: Path,
+        content: pulumi.Input[str],
+        *after: pulumi.Resource,
+    ) -> None:
+        target = self._args.target
+        DropIn(
+            f"{self._name}-{role}",
+            DropInArgs(
+                part=part,
+                path=str(path),
+                content=content,
+                state_directory=target.state_directory,
+                socket=target.socket,
+                address=self._args.platform.orchestrator_url or "",
+            ),
+            # a server is there before anything sends to it
+            pulumi.ResourceOptions(parent=self, depends_on=list(after)),
+        )
+
+    def _route(self, ports: Mapping[str, int]) -> str:
+        return gateway.route_text(
+            gateway.Route(
+                namespace=str(self._args.platform.serving_namespace),
+                deployment=self._args.workload,
+                slots={slot: (LOOPBACK, int(ports[slot])) for slot in SLOTS},
+            )
+        )
+
+    def _targets(self, ports: Mapping[str, int]) -> str:
+        return json.dumps(
+            [
+                {
+                    "targets": [f"{LOOPBACK}:{int(ports[slot])}"],
+                    "labels": {"workload": self._args.workload, "slot": slot},
+                }
+                for slot in SLOTS
+            ],
+            indent=2,
+        )
+
+    def _variables(self) -> dict[str, pulumi.Input[str]]:
+        platform, target, workload = self._args.platform, self._args.target, self._args.workload
+        state = target.state_directory
+        endpoint = f"{platform.serving_gateway_url}/seldon/{platform.serving_namespace}/{workload}"
+        slots: pulumi.Output[str] = pulumi.Output.json_dumps(
+            {slot: self._url(slot) for slot in SLOTS}
+        )
+        return {
+            "FALAJ_ENVIRONMENT": platform.environment,
+            "FALAJ_WORKLOAD": workload,
+            "FALAJ_DATA_URI": str(platform.data_uri),
+            "FALAJ_ENDPOINT": endpoint,
+            "FALAJ_METRICS_URL": str(platform.metrics_url),
+            "FALAJ_ORCHESTRATOR_URL": str(platform.orchestrator_url),
+            "FALAJ_SLOTS": slots,
+            "FALAJ_TRAFFIC_WEIGHTS": str(
+                gateway.weights_path(self._gateway_directory, self._backend)
+            ),
+            "FALAJ_TRAFFIC_SOCKET": target.gateway_socket,
+            "FALAJ_TRAFFIC_BACKEND": self._backend,
+            "FALAJ_AUTO_APPROVE": str(platform.automatic_approval).lower(),
+            "FALAJ_STATE": f"{state}/workloads/{workload}",
+            "FALAJ_PARTS": pulumi.Output.json_dumps(self._parts()),
+            "MLFLOW_TRACKING_URI": str(platform.tracking_uri),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "RAY_API_SERVER_ADDRESS": str(platform.ray_address),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": f"{state}/training/token",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "AWS_ENDPOINT_URL": str(platform.object_store_endpoint),
+            "AWS_REGION": str(platform.object_store_region),
+            "AWS_DEFAULT_REGION": str(platform.object_store_region),
+            "AWS_ACCESS_KEY_ID": str(platform.object_store_access_key),
+            "AWS_SECRET_ACCESS_KEY": pulumi.Output.secret(str(platform.object_store_secret_key)),
+        }
+
+    def _parts(self) -> list[dict[str, Any]]:
+        platform = self._args.platform
+
+        def part(
+            name: str, url: pulumi.Input[str] | None, health: str, process: str
+        ) -> dict[str, Any]:
+            address = pulumi.Output.from_input(url or "")
+            return {
+                "name": name,
+                "url": address,
+                "health": pulumi.Output.concat(address, health),
+                "process": process,
+            }
+
+        return [
+            part("object store", platform.object_store_endpoint, "/health", "object-store"),
+            part("tracking", platform.tracking_uri, "/health", "tracking"),
+            part("training", platform.ray_address, "/api/version", "training"),
+            part("orchestration", platform.orchestrator_url, "/server_info", "orchestrator-web"),
+            part("monitoring", platform.metrics_url, "/-/ready", "monitoring"),
+            part("gateway", platform.serving_gateway_url, "/health", "gateway"),
+            *(
+                part(f"slot {slot}", self._url(slot), "/live", f"{self._args.workload}-slot-{slot}")
+                for slot in SLOTS
+            ),
+        ]
+
+
+def alert_rules(workload: str) -> dict[str, Any]:
+    """The alerts that every workload has: no server left, and answers that fail."""
+    mine = f'workload="{workload}"'
+    return {
+        "groups": [
+            {
+                "name": f"workload-{workload}",
+                "interval": "5s",
+                "rules": [
+                    {
+                        "alert": "NoModelServer",
+                        "expr": f'sum(up{{job="serving",{mine}}}) == 0',
+                        "for": "10s",
+                        "labels": {"severity": "critical", "workload": workload},
+                        "annotations": {"summary": f"no model server of {workload} answers"},
+                    },
+                ],
+            }
+        ]
+    }

@@ -1,0 +1,59 @@
+"""`falaj`: the day-2 command line. Each part owns its commands; this module only mounts them.
+
+Infrastructure itself is changed by `pulumi` alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+
+import typer
+
+from stacks import environment
+
+_MOUNTED = ("workloads.cli", "workloads.cli_serving", "stacks.plan")
+"""Modules whose `app` holds commands of the top level. They import nothing heavy."""
+_GROUPS = {"policy": "policies.cli"}
+"""Command → module whose `app` holds its sub-commands."""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Train, govern, release and watch models on Falaj.",
+    epilog="Examples:  falaj run credit-risk   ·   falaj status   ·   falaj predict credit-risk",
+)
+
+
+def _mount() -> None:
+    for module in _MOUNTED:
+        app.registered_commands += importlib.import_module(module).app.registered_commands
+    for name, module in _GROUPS.items():
+        app.add_typer(importlib.import_module(module).app, name=name)
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether a user is meant to read `error` itself, not its traceback."""
+    return any(
+        kind.__module__.partition(".")[0] in {"components", "policies", "stacks", "workloads"}
+        for kind in type(error).__mro__
+    )
+
+
+def main() -> None:
+    """The entry point: runs in the clone's environment, prints errors in one line."""
+    try:
+        os.environ.update(environment.variables())
+        _mount()
+        app()
+    except Exception as error:
+        if not _is_ours(error):
+            raise
+        if "--json" in sys.argv:
+            typer.echo(json.dumps({"error": str(error)}))
+        else:
+            typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(1)

@@ -1,0 +1,59 @@
+"""One workload of one environment as a Pulumi program: the stack `<workload>.<environment>`.
+
+Reads the platform's contract by StackReference and exports the environment variables by which the
+workload's code reaches its parts.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pulumi
+
+from components.contract import ContractError, PlatformOutputs
+from components.workload import deploy
+from stacks import environment
+
+PLATFORM_PROJECT = "falaj"
+
+
+def names(stack: str) -> tuple[str, str]:
+    """The workload and the environment that a stack is named after. Raises `ContractError`."""
+    workload, dot, place = stack.rpartition(".")
+    known = sorted(
+        path.parent.name.replace("_", "-") for path in Path(__file__).parent.glob("*/workload.yaml")
+    )
+    if not dot or workload not in known:
+        raise ContractError(
+            f"the stack {stack} names no workload: call it <workload>.<environment>, "
+            f"with a workload of {', '.join(known)}"
+        )
+    return workload, place
+
+
+def main() -> None:
+    """Deploys the workload that the stack is named after."""
+    environment.require()
+    workload, place = names(pulumi.get_stack())
+    platform = pulumi.StackReference(
+        "platform",
+        stack_name=f"{pulumi.get_organization()}/{PLATFORM_PROJECT}/{place}",
+    )
+
+    def build(outputs: dict[str, Any]) -> pulumi.Output[dict[str, str]]:
+        if not outputs:
+            raise ContractError(f"the platform's stack {place} is not up: run `make up`")
+        return pulumi.Output.all(**deploy(workload, PlatformOutputs.parse(outputs)))
+
+    pulumi.export("workload", workload)
+    pulumi.export("variables", platform.outputs.apply(build))
+
+
+try:
+    main()
+except (ContractError, environment.WrongEnvironmentError) as error:
+    # what a user can mend is one message, not a traceback
+    sys.tracebacklimit = 0
+    raise SystemExit(f"error: {error}") from None
