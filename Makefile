@@ -1,0 +1,48 @@
+# Every verb works from a fresh clone and can be interrupted and run again.
+.PHONY: setup up down clean shell check test bench lock
+.NOTPARALLEL:
+
+# a server without bytecode takes twice as long to start
+unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
+
+ANY_PYTHON := $(or $(shell command -v python3),$(error missing: Python 3.12 (sudo apt-get install python3)))
+RUN := @.venv/bin/python -m stacks.environment --
+PULUMI_UP := up --refresh --yes --skip-preview
+
+setup: ## gets everything that the clone needs
+	@$(ANY_PYTHON) -B -m tools.setup
+
+up: setup ## the local environment, with a trained model in service
+	$(RUN) python -m stacks.locks
+	$(RUN) pulumi stack select --create local
+	$(RUN) pulumi $(PULUMI_UP) -s local
+	$(RUN) pulumi -C workloads stack select --create credit-risk.local
+	$(RUN) pulumi -C workloads $(PULUMI_UP) -s credit-risk.local
+	$(RUN) falaj run credit-risk
+	$(RUN) falaj status
+
+down: ## ends all that `up` started; data stays in .state
+	@if [ ! -d .state/pulumi ]; then exit 0; fi; \
+	if [ ! -x .venv/bin/python ]; then echo "run make setup first" >&2; exit 1; fi; \
+	.venv/bin/python -m stacks.environment -- python -m tools.teardown
+
+clean: down ## removes everything that is not in git
+	@$(ANY_PYTHON) -B -m tools.clean
+
+shell: setup ## a shell in which pulumi and falaj use this clone
+	@.venv/bin/python -m stacks.environment
+
+check: setup ## lint, types, unit tests and one run of the engine
+	$(RUN) python -m pytest tests/unit tests/engine
+
+test: ## everything, with the whole path and a browser
+	@$(ANY_PYTHON) -B -m tools.setup --with-tests
+	$(RUN) python -m pytest
+
+bench: setup ## measures what the documents promise
+	$(RUN) python tests/benchmarks/local.py
+
+lock: setup ## resolves the dependencies anew
+	$(RUN) uv pip compile pyproject.toml --group workloads --group test --group build \
+		--python .venv/bin/python --universal --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate -q -o requirements.lock

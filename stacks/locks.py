@@ -1,0 +1,108 @@
+"""Clears the locks that killed Pulumi runs left in the clone's state.
+
+Pulumi keeps a lock file while it changes a stack. A run that is killed leaves it, and every later
+one refuses to start. A lock goes only when the process that made it is gone from this machine.
+
+    python -m stacks.locks
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from stacks.environment import ROOT, state_directory
+
+CLOCK_SECONDS = 2.0
+"""How far a process's start, counted in ticks since boot, may seem later than it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """What a lock file says about the run that made it."""
+
+    path: Path
+    process: int
+    user: str
+    host: str
+    since: datetime.datetime
+
+    @property
+    def stack(self) -> str:
+        """Such as `falaj/local`: the project and the stack."""
+        return "/".join(self.path.parts[-3:-1])
+
+    def is_stale(self) -> bool:
+        """Whether its process is gone; that of another host cannot be known."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            started = psutil.Process(self.process).create_time()
+        except psutil.NoSuchProcess:
+            return True
+        # the number may have been given to another process since
+        return started > self.since.timestamp() + CLOCK_SECONDS
+
+    def describe(self) -> str:
+        """A line that says who holds the lock and what to do."""
+        who = f"process {self.process} of {self.user}, since {self.since:%Y-%m-%d %H:%M:%S %Z}"
+        if self.host != socket.gethostname():
+            return (
+                f"stack {self.stack} is locked on another machine, {self.host} ({who}): when that "
+                f"run is gone, `pulumi cancel` clears it"
+            )
+        return f"stack {self.stack} is being changed by {who}: wait for it, or end it"
+
+
+def locks(root: Path = ROOT) -> list[Lock]:
+    """Every readable lock in the state of the clone at `root`."""
+    folder = state_directory(root) / "pulumi" / ".pulumi" / "locks"
+    found = (_read(path) for path in sorted(folder.rglob("*.json")))
+    return [lock for lock in found if lock is not None]
+
+
+def clear(root: Path = ROOT) -> tuple[list[Lock], list[Lock]]:
+    """Removes the stale locks; returns them and those that hold."""
+    stale, held = [], []
+    for lock in locks(root):
+        if lock.is_stale():
+            lock.path.unlink(missing_ok=True)
+            stale.append(lock)
+        else:
+            held.append(lock)
+    return stale, held
+
+
+def _read(path: Path) -> Lock | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        return Lock(
+            path=path,
+            process=int(content["pid"]),
+            user=str(content["username"]),
+            host=str(content["hostname"]),
+            since=datetime.datetime.fromisoformat(content["timestamp"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # gone meanwhile or half written; Pulumi says what it thinks of it
+
+
+def main() -> int:
+    """Clears what is stale; 1 when a run holds a lock."""
+    stale, held = clear()
+    for lock in stale:
+        sys.stderr.write(f"stack {lock.stack}: removed the lock of a run that was killed\n")
+    for lock in held:
+        sys.stderr.write(f"{lock.describe()}\n")
+    return 1 if held else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
