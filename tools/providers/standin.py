@@ -1,0 +1,403 @@
+"""A Pulumi provider that makes nothing: the protocol, shared by the stand-ins.
+
+Owns the gRPC service, the check of inputs against the SDK's own classes, and the rules of what is
+known when. What the types of one cloud answer is said by a `Catalogue`.
+"""
+
+from __future__ import annotations
+
+import abc
+import collections.abc
+import difflib
+import functools
+import hashlib
+import inspect
+import json
+import sys
+import threading
+import types
+import typing
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
+from dataclasses import dataclass, field
+from importlib import import_module, metadata
+from typing import Any
+
+import grpc
+from google.protobuf import empty_pb2, json_format, struct_pb2
+from pulumi import _types
+from pulumi.runtime import rpc
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
+
+Properties = dict[str, Any]
+
+UNKNOWN = rpc.UNKNOWN
+"""What stands for a value that is not known before `up`."""
+
+_MESSAGE_LIMIT_BYTES = 400 * 1024 * 1024
+_OPTIONS = [
+    ("grpc.max_receive_message_length", _MESSAGE_LIMIT_BYTES),
+    ("grpc.max_send_message_length", _MESSAGE_LIMIT_BYTES),
+]
+_PROTOCOL_INPUTS = frozenset({"version", "pluginDownloadURL", "__internal"})
+"""What the engine itself adds to the inputs of a provider resource."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """A resource as the functions of a `Kind` see it."""
+
+    token: str
+    """Type token, such as ``aws:s3/bucket:Bucket``."""
+    urn: str
+    inputs: Properties
+    config: Properties
+    """The inputs of its provider."""
+    previous: Properties = field(default_factory=dict)
+    """Its outputs until now, empty at creation."""
+
+    @functools.cached_property
+    def unique(self) -> str:
+        """32 hexadecimal digits that no other resource has."""
+        return uuid.uuid4().hex
+
+
+Compute = Callable[[Resource], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What the resources of one type answer."""
+
+    identifier: Compute
+    outputs: Mapping[str, Compute] = field(default_factory=dict)
+    """Outputs that the cloud computes: unknown at the preview of a creation, kept by updates."""
+    volatile: frozenset[str] = frozenset()
+    """Those of `outputs` that each update computes anew."""
+    name: str | None = None
+    """The input that holds the name, made up where the program leaves it out."""
+    replaced_by: frozenset[str] = frozenset()
+    """Inputs whose change makes a new resource; `name` always does."""
+
+
+class Catalogue(abc.ABC):
+    """The types of one cloud."""
+
+    package: str
+    """Of the type tokens, such as ``aws``."""
+    sdk: str
+    """The Python package that knows its types, such as ``pulumi_aws``."""
+
+    @abc.abstractmethod
+    def kind(self, token: str, args: type) -> Kind:
+        """What resources of the type `token`, whose inputs are `args`, answer."""
+
+    def present(self, resource: Resource, outputs: Properties) -> Properties:
+        """`outputs` with what is known of every resource, even at preview."""
+        del resource
+        return outputs
+
+    def name_of(self, inputs: Properties, name: str) -> Any:
+        """The value of the name `name` in `inputs`, `None` where the program gives none."""
+        return inputs.get(name)
+
+    def with_name(self, inputs: Properties, name: str, value: str) -> Properties:
+        """`inputs` with the name `name` set to `value`."""
+        return inputs | {name: value}
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._classes: dict[str, tuple[type, type] | None] = {}
+
+    def classes(self, token: str) -> tuple[type, type] | None:
+        """The SDK's resource and input classes of the type `token`, `None` if it has none."""
+        # one thread at a time: the SDK shows its modules before they are loaded
+        with self._lock:
+            if token not in self._classes:
+                self._classes[token] = self._find(token)
+            return self._classes[token]
+
+    def _find(self, token: str) -> tuple[type, type] | None:
+        import_module(self.sdk)  # registers its modules
+        package, module, _ = token.split(":")
+        registered: Any = rpc.get_resource_module(package, module, "")
+        name = registered.mod_info["classes"].get(token) if registered is not None else None
+        if name is None:
+            return None
+        resource = getattr(import_module(registered.mod_info["fqn"]), name)
+        home = sys.modules[resource.__module__]
+        # `InitArgs` where the plain name is taken by a nested type
+        return resource, getattr(home, f"{name}InitArgs", None) or getattr(home, f"{name}Args")
+
+    @functools.cached_property
+    def provider_args(self) -> type:
+        """The SDK's input class of the provider itself."""
+        return typing.cast(type, import_module(f"{self.sdk}.provider").ProviderArgs)
+
+    @functools.cached_property
+    def version(self) -> str:
+        """The version that the program's SDK asks for."""
+        return metadata.version(self.sdk.replace("_", "-"))
+
+
+def problems(args: type, inputs: Properties, path: str = "") -> Iterator[tuple[str, str]]:
+    """What is wrong with `inputs` for the SDK's input class `args`: (property path, reason)."""
+    names = _types.input_type_py_to_pulumi_names(args)
+    parameters = inspect.signature(args).parameters
+    for python, pulumi_name in names.items():
+        parameter = parameters.get(python)
+        required = parameter is not None and parameter.default is inspect.Parameter.empty
+        if required and inputs.get(pulumi_name) is None:
+            yield f"{path}{pulumi_name}", "is required and missing"
+    annotations = _types.input_type_types(args)
+    known = set(names.values())
+    for name, value in inputs.items():
+        if name in known:
+            yield from _nested(annotations.get(name), value, f"{path}{name}")
+        elif name not in _PROTOCOL_INPUTS:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            yield f"{path}{name}", f"is no input here{meant}"
+
+
+def _nested(annotation: Any, value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if value == UNKNOWN or value is None:
+        return
+    if isinstance(annotation, type) and _types.is_input_type(annotation):
+        if isinstance(value, dict):
+            yield from problems(annotation, value, f"{path}.")
+        else:
+            yield path, f"is {value!r}, and must be an object"
+        return
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is collections.abc.Sequence and isinstance(value, list):
+        for index, element in enumerate(value):
+            yield from _nested(inner[0], element, f"{path}[{index}]")
+    elif origin is collections.abc.Mapping and isinstance(value, dict):
+        for key, element in value.items():
+            yield from _nested(inner[1], element, f"{path}.{key}")
+    elif origin in (typing.Union, types.UnionType):
+        objects = [one for one in inner if isinstance(one, type) and _types.is_input_type(one)]
+        if len(objects) == 1 and (str not in inner or isinstance(value, dict)):
+            yield from _nested(objects[0], value, path)
+
+
+class StandIn(provider_pb2_grpc.ResourceProviderServicer):
+    """The provider protocol over a catalogue. No method waits, so none needs to be cancelled."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._config: Properties = {}
+
+    def GetPluginInfo(self, _request: Any, _context: Any) -> plugin_pb2.PluginInfo:  # noqa: N802
+        """The version of the SDK, so that the engine takes the stand-in for the real one."""
+        return plugin_pb2.PluginInfo(version=self._catalogue.version)
+
+    def Cancel(self, _request: Any, _context: Any) -> empty_pb2.Empty:  # noqa: N802
+        """Nothing is ever under way."""
+        return empty_pb2.Empty()
+
+    def CheckConfig(  # noqa: N802
+        self, request: provider_pb2.CheckRequest, _context: Any
+    ) -> provider_pb2.CheckResponse:
+        """Refuses inputs that the SDK's provider does not have."""
+        return provider_pb2.CheckResponse(
+            inputs=request.news,
+            failures=_failures(
+                problems(self._catalogue.provider_args, self._decoded(request.news))
+            ),
+        )
+
+    def DiffConfig(  # noqa: N802
+        self, request: provider_pb2.DiffRequest, _context: Any
+    ) -> provider_pb2.DiffResponse:
+        """Another region or account is another place: everything in it is replaced."""
+        changed = _changed(_plain(request.old_inputs), _plain(request.news))
+        return _difference(changed, {"region", "allowedAccountIds"})
+
+    def Configure(  # noqa: N802
+        self, request: provider_pb2.ConfigureRequest, _context: Any
+    ) -> provider_pb2.ConfigureResponse:
+        """Remembers the provider's inputs."""
+        self._config = self._decoded(request.args)
+        return provider_pb2.ConfigureResponse(
+            supportsPreview=True, supports_autonaming_configuration=True
+        )
+
+    def Check(  # noqa: N802
+        self, request: provider_pb2.CheckRequest, _context: Any
+    ) -> provider_pb2.CheckResponse:
+        """Refuses unknown types, missing and unknown inputs; makes up names."""
+        inputs, token = _plain(request.news), _token(request.urn)
+        classes = self._catalogue.classes(token)
+        if classes is None:
+            return provider_pb2.CheckResponse(
+                inputs=request.news,
+                failures=_failures([("", f"the SDK knows no type {token}")]),
+            )
+        kind = self._catalogue.kind(token, classes[1])
+        failures = _failures(problems(classes[1], inputs))
+        if kind.name is not None and self._catalogue.name_of(inputs, kind.name) is None:
+            name = self._catalogue.name_of(_plain(request.olds), kind.name)
+            if name is None:
+                suffix = hashlib.sha256(request.randomSeed + request.urn.encode()).hexdigest()[:7]
+                proposed = request.autonaming.proposed_name
+                name = proposed or f"{request.urn.rsplit('::', maxsplit=1)[-1]}-{suffix}"
+            if f"{kind.name}Prefix" not in inputs:
+                inputs = self._catalogue.with_name(inputs, kind.name, name)
+        return provider_pb2.CheckResponse(inputs=_struct(inputs), failures=failures)
+
+    def Diff(  # noqa: N802
+        self, request: provider_pb2.DiffRequest, _context: Any
+    ) -> provider_pb2.DiffResponse:
+        """Which inputs changed, and which of them make a new resource."""
+        token = _token(request.urn)
+        kind = self._kind(token)
+        replacing = kind.replaced_by | ({kind.name} if kind.name else set())
+        old, new = _plain(request.old_inputs), _plain(request.news)
+        changed = _changed(old, new)
+        if kind.name is not None and kind.name not in changed:
+            before = self._catalogue.name_of(old, kind.name)
+            if before != self._catalogue.name_of(new, kind.name):
+                changed.append(kind.name)
+        return _difference(changed, replacing)
+
+    def Create(  # noqa: N802
+        self, request: provider_pb2.CreateRequest, _context: Any
+    ) -> provider_pb2.CreateResponse:
+        """Makes nothing and answers as if."""
+        resource = self._resource(request.urn, _plain(request.properties))
+        kind = self._kind(resource.token)
+        computed = {
+            name: UNKNOWN if request.preview else compute(resource)
+            for name, compute in kind.outputs.items()
+        }
+        outputs = self._catalogue.present(resource, resource.inputs | computed)
+        return provider_pb2.CreateResponse(
+            id="" if request.preview else str(kind.identifier(resource)),
+            properties=_struct(outputs),
+        )
+
+    def Update(  # noqa: N802
+        self, request: provider_pb2.UpdateRequest, _context: Any
+    ) -> provider_pb2.UpdateResponse:
+        """Changes nothing and answers as if."""
+        resource = self._resource(request.urn, _plain(request.news), _plain(request.olds))
+        kind = self._kind(resource.token)
+        computed = {}
+        for name, compute in kind.outputs.items():
+            if name not in kind.volatile:
+                computed[name] = resource.previous.get(name)
+            else:
+                computed[name] = UNKNOWN if request.preview else compute(resource)
+        outputs = self._catalogue.present(resource, resource.inputs | computed)
+        return provider_pb2.UpdateResponse(properties=_struct(outputs))
+
+    def Read(  # noqa: N802
+        self, request: provider_pb2.ReadRequest, _context: Any
+    ) -> provider_pb2.ReadResponse:
+        """The engine's state is all that there is."""
+        return provider_pb2.ReadResponse(
+            id=request.id, properties=request.properties, inputs=request.inputs
+        )
+
+    def Delete(  # noqa: N802
+        self, _request: provider_pb2.DeleteRequest, _context: Any
+    ) -> empty_pb2.Empty:
+        """The engine forgets the resource; there is nothing else to delete."""
+        return empty_pb2.Empty()
+
+    def _decoded(self, struct: struct_pb2.Struct) -> Properties:
+        """The inputs of a provider; what is not a text among them travels as JSON."""
+        annotations = _types.input_type_types(self._catalogue.provider_args)
+        inputs = _plain(struct)
+        for name, value in inputs.items():
+            if (
+                isinstance(value, str)
+                and value != UNKNOWN
+                and annotations.get(name, str) is not str
+            ):
+                inputs[name] = json.loads(value)
+        return inputs
+
+    def _kind(self, token: str) -> Kind:
+        classes = self._catalogue.classes(token)
+        if classes is None:
+            raise LookupError(f"the SDK knows no type {token}")
+        return self._catalogue.kind(token, classes[1])
+
+    def _resource(
+        self, urn: str, inputs: Properties, previous: Properties | None = None
+    ) -> Resource:
+        return Resource(
+            token=_token(urn),
+            urn=urn,
+            inputs=inputs,
+            config=self._config,
+            previous=previous or {},
+        )
+
+
+def serve(catalogue: Catalogue) -> None:
+    """Serves the provider as the engine expects it: on a port of loopback, printed first."""
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), options=_OPTIONS)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(StandIn(catalogue), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    sys.stdout.write(f"{port}\n")
+    sys.stdout.flush()
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        server.stop(grace=None)
+
+
+def _token(urn: str) -> str:
+    return urn.split("::")[2].rsplit("$", maxsplit=1)[-1]
+
+
+def _plain(struct: struct_pb2.Struct) -> Properties:
+    """Properties as plain data, secrets uncovered (the engine covers them again)."""
+    return {name: _uncovered(value) for name, value in json_format.MessageToDict(struct).items()}
+
+
+def _uncovered(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.get(rpc._special_sig_key) == rpc._special_secret_sig:  # noqa: SLF001
+            return _uncovered(value["value"])
+        return {name: _uncovered(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_uncovered(inner) for inner in value]
+    return value
+
+
+def _struct(properties: Properties) -> struct_pb2.Struct:
+    return json_format.ParseDict(properties, struct_pb2.Struct())
+
+
+def _failures(found: typing.Iterable[tuple[str, str]]) -> list[provider_pb2.CheckFailure]:
+    return [
+        provider_pb2.CheckFailure(property=path, reason=f"{path}: {reason}" if path else reason)
+        for path, reason in found
+    ]
+
+
+def _changed(old: Properties, new: Properties) -> list[str]:
+    return sorted(
+        name
+        for name in old.keys() | new.keys()
+        if old.get(name) != new.get(name) and not name.startswith("__")
+    )
+
+
+def _difference(
+    changed: list[str], replacing: typing.AbstractSet[str]
+) -> provider_pb2.DiffResponse:
+    some = provider_pb2.DiffResponse.DIFF_SOME
+    none = provider_pb2.DiffResponse.DIFF_NONE
+    return provider_pb2.DiffResponse(
+        changes=some if changed else none,
+        diffs=changed,
+        replaces=[name for name in changed if name in replacing],
+    )
