@@ -9,7 +9,7 @@ from typing import Any
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes `content` as JSON, readable by the owner only; a killed process leaves the old file."""
+    """Writes `content` as JSON for the owner alone; a killed process leaves the old file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ def read(connection: Connection, version: int) -> pd.DataFrame:
         table = DeltaTable(path, version=version, storage_options=connection.storage_options)
         frame: pd.DataFrame = table.to_pandas()
     except (DeltaError, OSError) as error:
-        raise DataError(f"{path}, version {version}: cannot be read: {error}") from error
+        raise DataError(f"{path}, version {version}: cannot be read: {_reason(error)}") from error
     return frame
 
 
@@ -90,7 +91,7 @@ def _version_of(connection: Connection, content: str) -> int | None:
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+        raise DataError(f"{path}: cannot be read: {_reason(error)}") from error
     versions = [int(entry["version"]) for entry in history if entry.get(_CONTENT) == content]
     return max(versions, default=None)
 
@@ -119,4 +120,11 @@ def _write(connection: Connection, frame: pd.DataFrame, digest: str, data: Data)
         )
         return DeltaTable(path, storage_options=connection.storage_options).version()
     except (DeltaError, OSError) as error:
-        raise DataError(f"{path}: cannot be written: {error}") from error
+        raise DataError(f"{path}: cannot be written: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """One line of delta's message, which is a coloured tree: what was tried, and the last cause."""
+    plain = re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error))
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    return ": ".join(dict.fromkeys((lines[0], lines[-1]))) if lines else type(error).__name__

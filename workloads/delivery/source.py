@@ -168,7 +168,7 @@ def _typed(
             expected = "text"
         else:
             numbers = pd.to_numeric(given.astype(object), errors="coerce").astype(float)
-            if parquet and (given.dtype == object or given.dtype == bool):
+            if parquet and given.dtype in (object, bool):
                 numbers[given.notna()] = np.nan  # text and truth values are not numbers
             wrong = given.notna() & ~np.isfinite(numbers)
             typed[name] = numbers

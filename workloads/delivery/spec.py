@@ -199,37 +199,7 @@ class WorkloadSpec(_Part):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        columns, target, problems = self.data.columns, self.data.target, []
-        labels = columns[target.column].categories if target.column in columns else None
-        if labels is None or len(labels) != 2:
-            problems.append(
-                f"data.target.column: {target.column!r} must be a category with exactly two "
-                f"categories; columns: {', '.join(columns)}"
-            )
-        else:
-            for key in ("positive", "favourable"):
-                if getattr(target, key) not in labels:
-                    problems.append(
-                        f"data.target.{key}: is {getattr(target, key)!r}, "
-                        f"allowed: {', '.join(labels)}"
-                    )
-            if columns[target.column].nullable:
-                problems.append(f"data.columns.{target.column}: the target cannot be nullable")
-        for name, protected in self.data.protected.items():
-            if name not in columns or name == target.column:
-                problems.append(
-                    f"data.protected.{name}: is no column beside the target; "
-                    f"columns: {', '.join(columns)}"
-                )
-            elif (columns[name].kind == "number") != bool(protected.bands):
-                problems.append(
-                    f"data.protected.{name}: a number needs bands and a category has none"
-                )
-        for name in self.data.ignored:
-            if name in columns:
-                problems.append(f"data.ignored: {name!r} is also listed under data.columns")
-        if not self.features():
-            problems.append("data.columns: none is left for the model")
+        problems = [*self._target_problems(), *self._column_problems()]
         if bool(self.gates.fairness) != bool(self.data.protected):
             problems.append(
                 "gates.fairness: is needed exactly when data.protected names an attribute"
@@ -237,6 +207,38 @@ class WorkloadSpec(_Part):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _target_problems(self) -> Iterator[str]:
+        columns, target = self.data.columns, self.data.target
+        labels = columns[target.column].categories if target.column in columns else None
+        if labels is None or len(labels) != 2:
+            yield (
+                f"data.target.column: {target.column!r} must be a category with exactly two "
+                f"categories; columns: {', '.join(columns)}"
+            )
+            return
+        if columns[target.column].nullable:
+            yield f"data.columns.{target.column}: the target cannot be nullable"
+        for key in ("positive", "favourable"):
+            label = getattr(target, key)
+            if label not in labels:
+                yield f"data.target.{key}: is {label!r}, allowed: {', '.join(labels)}"
+
+    def _column_problems(self) -> Iterator[str]:
+        columns = self.data.columns
+        for name, protected in self.data.protected.items():
+            if name not in columns or name == self.data.target.column:
+                yield (
+                    f"data.protected.{name}: is no column beside the target; "
+                    f"columns: {', '.join(columns)}"
+                )
+            elif (columns[name].kind == "number") != bool(protected.bands):
+                yield f"data.protected.{name}: a number needs bands and a category has none"
+        for name in self.data.ignored:
+            if name in columns:
+                yield f"data.ignored: {name!r} is also listed under data.columns"
+        if not self.features():
+            yield "data.columns: none is left for the model"
 
     def features(self) -> dict[str, Column]:
         """The columns that the model sees, in order: all but target and protected ones."""

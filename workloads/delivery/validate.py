@@ -87,8 +87,8 @@ def check(frame: pd.DataFrame, spec: WorkloadSpec) -> Iterator[Problem]:
         schema(spec).validate(frame.reset_index(drop=True), lazy=True)
     except SchemaErrors as error:
         cases = error.failure_cases
-        for (column, text), group in cases.groupby(["column", "check"], sort=False):
-            group = group.sort_values("index", key=pd.to_numeric)
+        for (column, text), found in cases.groupby(["column", "check"], sort=False):
+            group = found.sort_values("index", key=pd.to_numeric)
             yield Problem(
                 column=str(column),
                 check="given" if text == "not_nullable" else str(text),
