@@ -5,8 +5,6 @@ One stack an environment; `pulumi up -s local` makes all of it on this machine.
 
 from __future__ import annotations
 
-import sys
-
 import pulumi
 
 from components.local.machine import MissingToolError
@@ -31,6 +29,5 @@ def main() -> None:
 try:
     main()
 except (MissingToolError, environment.WrongEnvironmentError, settings.SettingsError) as error:
-    # what a user can mend is one message, not a traceback
-    sys.tracebacklimit = 0
-    raise SystemExit(f"error: {error}") from None
+    # the engine shows this as one message, without a traceback
+    raise pulumi.RunError(str(error)) from None

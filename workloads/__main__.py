@@ -6,7 +6,6 @@ workload's code reaches its parts.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +53,5 @@ def main() -> None:
 try:
     main()
 except (ContractError, environment.WrongEnvironmentError) as error:
-    # what a user can mend is one message, not a traceback
-    sys.tracebacklimit = 0
-    raise SystemExit(f"error: {error}") from None
+    # the engine shows this as one message, without a traceback
+    raise pulumi.RunError(str(error)) from None

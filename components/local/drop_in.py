@@ -6,6 +6,7 @@ Owns the file. The part must exist before it and is never restarted by it.
 from __future__ import annotations
 
 import sys
+import xmlrpc.client
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,11 @@ from pulumi import dynamic
 
 from components.local import files, gateway, orchestration_files
 from components.local.supervisor import connect
+
+
+class PartDownError(Exception):
+    """The part that should take notice does not run."""
+
 
 Reaction = Callable[[dict[str, Any]], None]
 
@@ -38,7 +44,13 @@ def _reload_orchestration(props: dict[str, Any]) -> None:
 
 
 def _signal(props: dict[str, Any], program: str, name: str) -> None:
-    connect(props["socket"]).signalProcessGroup(program, name)
+    try:
+        connect(props["socket"]).signalProcessGroup(program, name)
+    except (OSError, xmlrpc.client.Fault) as error:
+        raise PartDownError(
+            f"{program} does not run ({error}): bring the platform up first, with "
+            "`pulumi up --refresh` of its stack or `make up`"
+        ) from error
 
 
 REACTIONS: dict[str, Reaction] = {

@@ -97,11 +97,18 @@ class SupervisedProcessProvider(dynamic.ResourceProvider):
         return dynamic.CreateResult(props["program"], dict(props))
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
-        """Restarts the program with its new inputs. Raises `ProcessError`."""
+        """Restarts the program with its new inputs, or leaves the old ones running.
+
+        Raises `ProcessError`.
+        """
+        try:
+            _write_files(news)
+            _ensure(news, changed_files=True)
+        except ProcessError:
+            _restore(olds)
+            raise
         for stale in set(olds.get("files") or {}) - set(news.get("files") or {}):
             Path(stale).unlink(missing_ok=True)
-        _write_files(news)
-        _ensure(news, changed_files=True)
         return dynamic.UpdateResult(dict(news))
 
     def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
@@ -240,6 +247,15 @@ def _ensure(props: Mapping[str, Any], *, changed_files: bool) -> None:
         daemon.reloadConfig()
         daemon.addProcessGroup(program)
     _wait_until_healthy(props)
+
+
+def _restore(props: Mapping[str, Any]) -> None:
+    """Brings back what the state says is running, as far as it can be."""
+    try:
+        _write_files(props)
+        _ensure(props, changed_files=True)
+    except ProcessError as error:
+        pulumi.log.debug(f"{props['program']} could not be brought back: {error}")
 
 
 def _refuse_taken_ports(props: Mapping[str, Any]) -> None:

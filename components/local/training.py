@@ -83,6 +83,8 @@ class Training(pulumi.ComponentResource):
                 "RAY_AUTH_MODE": "token",
                 "RAY_AUTH_TOKEN_PATH": token_path,
                 "RAY_USAGE_STATS_ENABLED": "0",
+                # the only node has nowhere to drain to
+                "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
                 # else Ray takes the machine's outer address for its node, whatever it is told
                 "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
                 "AUTOSCALER_METRIC_PORT": str(ports["ray_autoscaler_metrics"]),
