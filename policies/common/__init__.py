@@ -1,0 +1,1 @@
+"""What every pack uses: plain resources, rules, the controls they stand for."""
