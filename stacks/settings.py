@@ -87,6 +87,8 @@ class Ports(_Settings):
     ray_node_manager: int = 6385
     ray_object_manager: int = 6386
     ray_runtime_env_agent: int = 6387
+    ray_autoscaler_metrics: int = 6388
+    ray_dashboard_metrics: int = 6389
     ray_workers_first: int = 20002
     ray_workers_last: int = 20301
     workloads_first: int = 9100
@@ -168,6 +170,8 @@ class AwsSettings(_Settings):
         Field(min_length=1)
     )
     node_pools: dict[Name, NodePoolSettings]
+    keep_data: bool = True
+    """Whether buckets are protected, and left when the stack is destroyed."""
 
 
 class TeamSettings(_Settings):

@@ -1,0 +1,103 @@
+"""An environment without its cloud: the real engine, stand-in providers, state that is thrown away.
+
+Owns a directory for one look at one environment: a copy of its stack file, a backend of its own and
+the providers of `tools/providers` first on PATH. Neither the clone's state nor its files are
+touched, and no credentials are handed on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stacks import environment as clone
+from stacks.settings import CONFIG_DIRECTORY
+
+_STAND_INS = clone.ROOT / "tools" / "providers" / "bin"
+_CREDENTIALS = ("AWS_", "KUBE", "PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG_PASSPHRASE")
+
+
+class OfflineError(Exception):
+    """An environment cannot be looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offline:
+    """One environment's stack in a directory of its own."""
+
+    directory: Path
+    environment: str
+    variables: dict[str, str]
+
+    @property
+    def stack_file(self) -> Path:
+        """The copy of the environment's settings."""
+        return self.directory / "config" / f"Pulumi.{self.environment}.yaml"
+
+    def pulumi(
+        self, *arguments: str, standard_input: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs the Pulumi CLI on the stack; the caller judges the exit status."""
+        return subprocess.run(
+            ["pulumi", "--non-interactive", *arguments, "--stack", self.environment],
+            cwd=self.directory,
+            env=self.variables,
+            input=standard_input,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@contextlib.contextmanager
+def offline(environment: str) -> Iterator[Offline]:
+    """The stack `environment`, empty, until the context ends.
+
+    Raises `OfflineError` when there is no such environment or no Pulumi CLI.
+    """
+    settings = CONFIG_DIRECTORY / f"Pulumi.{environment}.yaml"
+    if not settings.is_file():
+        known = sorted(path.suffixes[0][1:] for path in CONFIG_DIRECTORY.glob("Pulumi.*.yaml"))
+        raise OfflineError(
+            f"there is no environment {environment}: {settings} is missing; "
+            f"environments: {', '.join(known)}"
+        )
+    with tempfile.TemporaryDirectory(prefix="falaj-offline-") as folder:
+        directory = Path(folder).resolve()
+        stack = Offline(
+            directory=directory, environment=environment, variables=_variables(directory)
+        )
+        stack.stack_file.parent.mkdir()
+        shutil.copyfile(settings, stack.stack_file)
+        (directory / "stacks").symlink_to(clone.ROOT / "stacks")
+        project = (clone.ROOT / "Pulumi.yaml").read_text(encoding="utf-8")
+        (directory / "Pulumi.yaml").write_text(
+            project.replace("stackConfigDir: stacks/config", "stackConfigDir: config"),
+            encoding="utf-8",
+        )
+        made = stack.pulumi("stack", "init")
+        if made.returncode != 0:
+            raise OfflineError(made.stderr.strip())
+        yield stack
+
+
+def _variables(directory: Path) -> dict[str, str]:
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(_CREDENTIALS)
+    }
+    variables = clone.variables(base=inherited)
+    if shutil.which("pulumi", path=variables["PATH"]) is None:
+        raise OfflineError("there is no Pulumi CLI: run `make setup` first")
+    (directory / "state").mkdir()
+    return variables | {
+        "PATH": os.pathsep.join((str(_STAND_INS), variables["PATH"])),
+        "PULUMI_BACKEND_URL": f"file://{directory / 'state'}",
+        "PULUMI_HOME": str(directory / "home"),
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+    }
