@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "FALAJ_ROOT"
 """Set to the clone's root in every process that runs with `variables`."""
+_LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class WrongEnvironmentError(Exception):
@@ -90,8 +91,7 @@ def variables(root: Path = ROOT, base: Mapping[str, str] | None = None) -> dict[
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION", "false"
         ),
         # a company's proxy must not be asked for what listens on this machine
-        "NO_PROXY": ",".join(filter(None, [inherited.get("NO_PROXY"), "127.0.0.1,localhost"])),
-        "no_proxy": ",".join(filter(None, [inherited.get("no_proxy"), "127.0.0.1,localhost"])),
+        **{name: _with_loopback(inherited.get(name, "")) for name in ("NO_PROXY", "no_proxy")},
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(state / "training" / "token"),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -101,6 +101,11 @@ def variables(root: Path = ROOT, base: Mapping[str, str] | None = None) -> dict[
     for name in ("PULUMI_CONFIG_PASSPHRASE", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME"):
         inherited.pop(name, None)
     return inherited | ours
+
+
+def _with_loopback(hosts: str) -> str:
+    known = [host for host in hosts.split(",") if host]
+    return ",".join([*known, *(host for host in _LOOPBACK if host not in known)])
 
 
 def require() -> None:

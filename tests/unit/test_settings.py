@@ -1,0 +1,178 @@
+"""The settings of an environment: what is accepted, and how everything wrong is said at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stacks.settings import CONFIG_DIRECTORY, Ports, Settings, SettingsError, parse
+
+AWS = {
+    "account_id": "123456789012",
+    "cluster_name": "falaj-dev",
+    "subnet_ids": ["subnet-0a1b2c3d"],
+    "node_pools": {"system": {"kind": "cpu", "instance_types": ["m6i.large"], "max_nodes": 2}},
+}
+
+
+def dev(**changes: Any) -> Settings:
+    config = {"falaj:aws": json.dumps(AWS | changes.pop("aws", {}))}
+    config |= {
+        f"falaj:{key}": value if isinstance(value, str) else json.dumps(value)
+        for key, value in changes.items()
+    }
+    return parse("dev", config)
+
+
+def problems_of(environment: str, config: dict[str, str], secret: tuple[str, ...] = ()) -> str:
+    with pytest.raises(SettingsError) as caught:
+        parse(environment, config, secret)
+    return str(caught.value)
+
+
+def stack_files() -> list[Path]:
+    return sorted(
+        path for path in CONFIG_DIRECTORY.rglob("Pulumi.*.yaml") if path.name != "Pulumi.yaml"
+    )
+
+
+@pytest.mark.parametrize("path", stack_files(), ids=lambda path: path.name)
+def test_every_stack_file_of_the_repository_parses(path: Path) -> None:
+    content = yaml.safe_load(path.read_text()) or {}
+    config, secret = {}, []
+    for key, value in (content.get("config") or {}).items():
+        if isinstance(value, dict) and set(value) == {"secure"}:
+            secret.append(key)
+            config[key] = "hidden"
+        else:
+            config[key] = value if isinstance(value, str) else json.dumps(value)
+    environment = path.name.split(".")[1]
+    assert parse(environment, config, secret).environment == environment
+
+
+def test_the_local_environment_needs_no_settings() -> None:
+    settings = parse("local", {})
+    assert settings.place == "local"
+    assert settings.local is not None
+    assert settings.residency.mode == "in-country"
+
+
+def test_an_unknown_key_is_an_error_that_names_the_nearest_spelling() -> None:
+    text = problems_of("local", {"falaj:local": '{"ports": {"gatway": 8088}}'})
+    assert "falaj:local.ports.gatway" in text
+    assert "did you mean gateway?" in text
+    assert "object_store" in text
+
+
+def test_an_unknown_key_inside_a_named_pool_lists_what_is_allowed() -> None:
+    pools = {"gpu": {"kind": "gpu", "instance_type": "g5.xlarge", "max_nodes": 1}}
+    text = problems_of("dev", {"falaj:aws": json.dumps(AWS | {"node_pools": pools})})
+    assert "falaj:aws.node_pools.gpu.instance_type: is no setting" in text
+    assert "did you mean instance_types?" in text
+
+
+def test_a_region_outside_the_country_is_refused_with_those_that_are_allowed() -> None:
+    text = problems_of("local", {"falaj:residency": '{"allowed_regions": ["eu-west-1"]}'})
+    assert "eu-west-1 does not lie in the United Arab Emirates" in text
+    assert "me-central-1" in text
+
+
+def test_a_region_that_residency_does_not_allow_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"falaj:aws\.region: is 'eu-central-1'"):
+        dev(aws={"region": "eu-central-1"})
+
+
+def test_a_foreign_copy_needs_its_mode_and_an_unexpired_approval() -> None:
+    copy = {"data_class": "models", "region": "eu-central-1", "reference": "R-1"}
+    future = json.dumps({"approved_copies": [copy | {"expires": "2999-01-01"}]})
+    assert "must be empty while mode is in-country" in problems_of(
+        "local", {"falaj:residency": future}
+    )
+    past = {"mode": "approved-foreign-copy", "approved_copies": [copy | {"expires": "2020-01-01"}]}
+    assert "R-1 has expired" in problems_of("local", {"falaj:residency": json.dumps(past)})
+    approved = {"mode": "approved-foreign-copy"} | json.loads(future)
+    settings = parse("local", {"falaj:residency": json.dumps(approved)})
+    assert settings.residency.approved_copies[0].region == "eu-central-1"
+
+
+@pytest.mark.parametrize(
+    ("ports", "said"),
+    [
+        ({"tracking": 80}, "tracking is 80, allowed: 1024 to 65535"),
+        ({"tracking": 70000}, "tracking is 70000"),
+        ({"offset": 60000}, "allowed: 1024 to 65535"),
+        ({"tracking": 8088}, "tracking (8088) and gateway (8088) overlap"),
+        ({"monitoring": 20100}, "overlap"),
+        ({"workloads_first": 9150, "workloads_last": 9100}, "ends (9100) before it begins"),
+        ({"tracking": "many"}, "valid integer"),
+    ],
+)
+def test_a_port_out_of_range_or_used_twice_is_refused(ports: dict[str, Any], said: str) -> None:
+    assert said in problems_of("local", {"falaj:local": json.dumps({"ports": ports})})
+
+
+def test_an_offset_moves_every_port() -> None:
+    plain, moved = Ports(), Ports(offset=1000)
+    assert {name: first + 1000 for name, (first, _) in plain.ranges().items()} == {
+        name: first for name, (first, _) in moved.ranges().items()
+    }
+    assert moved["gateway"] == plain["gateway"] + 1000
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("falaj:kubeconfig", "apiVersion: v1"),
+        ("falaj:owner", "AKIA" + "IOSFODNN7EXAMPLE"),
+        ("falaj:owner", "postgres://admin:" + "hunter2@db.internal/x"),
+        ("falaj:database_password", "hunter2"),
+    ],
+)
+def test_a_secret_in_plain_text_is_refused_with_the_command_that_sets_it(
+    key: str, value: str
+) -> None:
+    text = problems_of("local", {key: value})
+    assert "plain text" in text
+    assert f"pulumi config set --secret {key}" in text
+    assert value not in text.replace("'", "")
+
+
+def test_an_encrypted_kubeconfig_is_accepted_and_not_shown() -> None:
+    config = {"falaj:aws": json.dumps(AWS), "falaj:kubeconfig": "apiVersion: v1"}
+    settings = parse("dev", config, ["falaj:kubeconfig"])
+    assert settings.kubeconfig is not None
+    assert "apiVersion" not in repr(settings)
+
+
+def test_a_missing_file_says_which_one_to_copy() -> None:
+    text = problems_of("prod", {})
+    assert "stacks/config/Pulumi.prod.yaml" in text
+    assert "copy stacks/config/Pulumi.dev.yaml" in text
+
+
+def test_all_that_is_wrong_is_said_in_one_list() -> None:
+    text = problems_of(
+        "dev",
+        {
+            "falaj:aws": json.dumps(AWS | {"account_id": "12", "region": "us-east-1"}),
+            "falaj:ownr": "x",
+            "falaj:kubeconfig": "plain",
+            "falaj:teams": json.dumps({"Risk": {}, "retail": {"cpu_quota": 0}}),
+        },
+    )
+    for named in ("account_id", "falaj:ownr", "falaj:kubeconfig", "Risk", "cpu_quota"):
+        assert named in text
+    assert "has 5 problems" in text
+
+
+def test_settings_of_another_place_are_refused() -> None:
+    assert "has no meaning where place is local" in problems_of(
+        "local", {"falaj:aws": json.dumps(AWS)}
+    )
+    assert "has no meaning where place is aws" in problems_of(
+        "dev", {"falaj:aws": json.dumps(AWS), "falaj:local": "{}"}
+    )
