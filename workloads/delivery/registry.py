@@ -7,10 +7,15 @@ lies with the run that made it: the artifacts `model`, `evaluation.json`, `gates
 
 from __future__ import annotations
 
+import datetime
 import functools
 import hashlib
+import json
+import os
 import tempfile
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +43,19 @@ TAG_FAMILY = "falaj.family"
 TAG_RUN = "falaj.run"
 """Of a run: the `falaj run` that it belongs to."""
 
+_QUIET = {
+    # a server that is down is told at once, not after minutes of retries
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 _ADDED_BY_DOWNLOAD = "registered_model_meta"
 
 
 @functools.cache
 def _client(tracking_uri: str) -> Any:
-    import os
-
-    # a server that is down is told at once, not after minutes of retries
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     import mlflow
 
     mlflow.set_tracking_uri(tracking_uri)
@@ -109,15 +118,82 @@ def versions(connection: Connection) -> list[Any]:
     return sorted(found, key=lambda v: int(v.version), reverse=True)
 
 
+@dataclass(frozen=True)
+class Training:
+    """One training and what became of it."""
+
+    run_id: str
+    started_at: str
+    """ISO 8601, UTC."""
+    status: str
+    data_version: str
+    code_commit: str
+    cv_auc: float | None
+    version: int | None
+    gates: str | None
+    aliases: tuple[str, ...]
+
+
+def trainings(connection: Connection, limit: int) -> list[Training]:
+    """The newest trainings of the workload, newest first."""
+    found = client(connection).search_runs(
+        [experiment_id(connection)],
+        f"tags.`{TAG_ROLE}` = 'training'",
+        max_results=limit,
+        order_by=["attributes.start_time DESC"],
+    )
+    made = {version.tags.get(TAG_RUN): version for version in versions(connection)}
+    aliases: dict[str, list[str]] = {}
+    for alias, number in _aliases(connection).items():
+        aliases.setdefault(str(number), []).append(alias)
+    trained = []
+    for run in found:
+        tags = run.data.tags
+        version = made.get(tags.get(TAG_RUN))
+        started = datetime.datetime.fromtimestamp(run.info.start_time / 1000, datetime.UTC)
+        trained.append(
+            Training(
+                run_id=run.info.run_id,
+                started_at=started.isoformat(timespec="seconds"),
+                status=run.info.status,
+                data_version=tags.get(TAG_DATA_VERSION, ""),
+                code_commit=tags.get(TAG_CODE_COMMIT, ""),
+                cv_auc=run.data.metrics.get("cv_auc"),
+                version=int(version.version) if version else None,
+                gates=version.tags.get(TAG_GATES) if version else None,
+                aliases=tuple(sorted(aliases.get(str(version.version), []))) if version else (),
+            )
+        )
+    return trained
+
+
+def _aliases(connection: Connection) -> dict[str, str]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client(connection).get_registered_model(connection.workload)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
+    return dict(found.aliases)
+
+
 def log_json(connection: Connection, run_id: str, name: str, content: Mapping[str, Any]) -> None:
     """Puts `content` into the run as the artifact `name`."""
     client(connection).log_dict(run_id, dict(content), name)
 
 
+def log_metrics(connection: Connection, run_id: str, metrics: Mapping[str, float]) -> None:
+    """Logs `metrics` into the run, so that MLflow's pages compare them."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    client(connection).log_batch(run_id, [Metric(n, v, now, 0) for n, v in metrics.items()])
+
+
 def read_json(connection: Connection, run_id: str, name: str) -> dict[str, Any] | None:
     """The JSON artifact `name` of the run, `None` when it has none."""
-    import json
-
     mlflow = client(connection)
     if not any(entry.path == name for entry in mlflow.list_artifacts(run_id)):
         return None

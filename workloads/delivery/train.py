@@ -6,9 +6,11 @@ it ends with this step, however this step ends. What the job does is `workloads.
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -97,7 +99,8 @@ def train(
         client.log_text(parent, _spec_text(workload), FILE)
         with _job(connection, workload, origin.data_version, parent) as (jobs, job):
             client.set_tag(parent, "falaj.ray_job", job)
-            _follow(jobs, job, progress)
+            with _imports_meanwhile():
+                _follow(jobs, job, progress)
         status = "FINISHED"
     except DeliveryError:
         status = "FAILED"
@@ -196,6 +199,20 @@ def _job(
     except BaseException:
         _stop(jobs, job)
         raise
+
+
+@contextmanager
+def _imports_meanwhile() -> Iterator[None]:
+    """Loads what the next step needs, which takes seconds, while this process only waits."""
+
+    def load() -> None:
+        for module in ("sklearn.metrics", "fairlearn.metrics", "mlflow.sklearn", "xgboost"):
+            importlib.import_module(module)
+
+    thread = threading.Thread(target=load, daemon=True, name="imports")
+    thread.start()
+    yield
+    thread.join()
 
 
 def _jobs(connection: Connection) -> Any:

@@ -79,7 +79,7 @@ def fit(workload: Workload, trial: Mapping[str, Any], rows: Any, target: Any) ->
 
 def log_model(model: Any, workload: Workload, example: Any) -> None:
     """Logs `model` into the active MLflow run with all that a server of it must know."""
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-untyped]
     import mlflow
     from mlflow.models import infer_signature
 
