@@ -47,12 +47,13 @@ def check(
                         "rule": result.rule.name,
                         "outcome": result.outcome,
                         "resources": result.applicable,
+                        "advice": result.rule.advice,
                         "findings": [
                             {
                                 "verdict": finding.verdict,
                                 "urn": finding.resource.urn,
-                                "property": finding.property,
-                                "message": result.rule.explain(finding),
+                                "where": finding.where,
+                                "message": finding.sentence,
                             }
                             for finding in result.findings
                         ],
@@ -66,7 +67,9 @@ def check(
         for result in results:
             typer.echo(f"{result.outcome:<15} {result.rule.name} ({result.applicable} resources)")
             for finding in result.findings:
-                typer.echo(f"  {finding.verdict}: {result.rule.explain(finding)}")
+                typer.echo(f"  {finding.verdict}: {finding.sentence}")
+            if result.findings:
+                typer.echo(f"  {result.rule.advice}")
     if any(result.outcome == "failed" for result in results):
         raise typer.Exit(1)
 

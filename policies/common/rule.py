@@ -34,10 +34,16 @@ class Finding:
     """What a rule has to say about one property of one resource."""
 
     resource: Resource
-    property: str
+    where: str
+    """The property, or the related resource, that it is about."""
     what: str
-    """What is wrong, or cannot be decided yet, as the end of a sentence about the property."""
+    """What is wrong, or cannot be decided yet, as the end of a sentence about `where`."""
     verdict: Verdict = "violation"
+
+    @property
+    def sentence(self) -> str:
+        """The finding for people: one line."""
+        return f"{self.resource.type} '{self.resource.name}': {self.where} {self.what}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +92,10 @@ class Rule:
             )
             raise ConfigurationError(f"the configuration of {self.name}: {problems}") from error
 
-    def explain(self, finding: Finding) -> str:
-        """What is wrong and where; why it matters and how to mend it: two lines."""
-        subject = f"{finding.resource.type} '{finding.resource.name}'"
-        return (
-            f"{subject}: {finding.property} {finding.what}.\n"
-            f"Controls: {', '.join(CONTROLS[self.name])}. To mend: {self.mend}"
-        )
+    @property
+    def advice(self) -> str:
+        """Why the rule matters and how to keep it: one line."""
+        return f"Controls: {', '.join(CONTROLS[self.name])}. To mend: {self.mend}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,11 +198,8 @@ def _report(rule: Rule, findings: Iterable[Finding], report: pulumi_policy.Repor
     undecided = []
     for finding in findings:
         if finding.verdict == "violation":
-            report(rule.explain(finding), finding.resource.urn)
+            report(f"{finding.sentence}.\n{rule.advice}", finding.resource.urn)
         else:
-            undecided.append(
-                f"pending: {finding.resource.type} '{finding.resource.name}': "
-                f"{finding.property} {finding.what}; it is checked again at up"
-            )
+            undecided.append(f"pending: {finding.sentence}; it is checked again at up")
     if undecided:
         raise _PendingError("\n".join(undecided))

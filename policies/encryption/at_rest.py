@@ -92,13 +92,13 @@ def _judge_bucket(
     # a setting whose bucket is not known yet may be this one's
     if (strays and not settings) or purpose is UNKNOWN or "pending" in verdicts:
         what = "is not known well enough yet to say under which key the bucket is"
-        yield Finding(resource=bucket, property=where, what=what, verdict="pending")
+        yield Finding(resource=bucket, where=where, what=what, verdict="pending")
     elif settings:
         what = "names no key of the owner (sseAlgorithm aws:kms with a kmsMasterKeyId)"
-        yield Finding(resource=bucket, property=where, what=what)
+        yield Finding(resource=bucket, where=where, what=what)
     else:
         what = f"names no key of the owner, and no {_SETTING_NAME} does for the bucket"
-        yield Finding(resource=bucket, property=where, what=what)
+        yield Finding(resource=bucket, where=where, what=what)
 
 
 def _verdict(holder: Resource, rules: Any, holding: str, keys: set[str]) -> Verdict | None:
@@ -129,10 +129,10 @@ def _judge_own_block(bucket: Resource, keys: set[str]) -> Iterator[Finding]:
     if key is UNKNOWN:
         if not keys.intersection(bucket.references.get(where, ())):
             what = "names a key that is not known yet"
-            yield Finding(resource=bucket, property=where, what=what, verdict="pending")
+            yield Finding(resource=bucket, where=where, what=what, verdict="pending")
     elif is_missing(key):
         what = "names no key of the owner (kmsKeyArn)"
-        yield Finding(resource=bucket, property=where, what=what)
+        yield Finding(resource=bucket, where=where, what=what)
 
 
 def _listed(rules: Any) -> Any:

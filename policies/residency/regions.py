@@ -39,13 +39,13 @@ def resource_region(resource: Resource, parameters: Regions) -> Iterator[Finding
 def _judge(resource: Resource, where: str, region: Any, parameters: Regions) -> Iterator[Finding]:
     allowed = ", ".join(parameters.allowedRegions)
     if region is UNKNOWN:
-        yield Finding(resource=resource, property=where, what="is not known yet", verdict="pending")
+        yield Finding(resource=resource, where=where, what="is not known yet", verdict="pending")
     elif is_missing(region):
         what = f"is not set, so the environment would decide it; allowed: {allowed}"
-        yield Finding(resource=resource, property=where, what=what)
+        yield Finding(resource=resource, where=where, what=what)
     elif region not in parameters.allowedRegions:
         what = f"is {region}; allowed: {allowed}"
-        yield Finding(resource=resource, property=where, what=what)
+        yield Finding(resource=resource, where=where, what=what)
 
 
 RULES = (
