@@ -82,6 +82,7 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the trainings of a workload, newest first, and what became of them."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -98,22 +99,21 @@ def runs(
     if not found:
         console.print(f"{workload} has not been trained yet: falaj run {workload}")
         return
-    table = Table(title=f"Trainings of {workload}", title_justify="left")
-    for heading in ("when (UTC)", "status", "data", "code"):
-        table.add_column(heading)
-    table.add_column("best AUC", justify="right")
-    for heading in ("gates", "version", "alias"):
+    table = Table(title=f"Trainings of {workload}", title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("when (UTC)", "data", "code"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("best AUC", justify="right", no_wrap=True)
+    for heading in ("gates", "version"):
         table.add_column(heading)
     for training in found:
+        named = f" ({', '.join(training.aliases)})" if training.aliases else ""
         table.add_row(
-            training.started_at.replace("T", " ").removesuffix("+00:00"),
-            training.status.lower(),
+            training.started_at[:16].replace("T", " "),
             training.data_version,
-            training.code_commit[:12],
-            "" if training.cv_auc is None else f"{training.cv_auc:.4f}",
+            training.code_commit[:11],
+            training.status.lower() if training.cv_auc is None else f"{training.cv_auc:.4f}",
             training.gates or "",
-            "" if training.version is None else str(training.version),
-            ", ".join(training.aliases),
+            "" if training.version is None else f"{training.version}{named}",
         )
     console.print(table)
 

@@ -55,12 +55,17 @@ def _create(connection: Connection, run_id: str, origin: Origin) -> Any:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    model_id = client.get_run(run_id).outputs.model_outputs[0].model_id
+    run = client.get_run(run_id)
+    model_id = run.outputs.model_outputs[0].model_id
     # the tags come with the version: there is no moment in which it exists without them
     return client.create_model_version(
         connection.workload,
         f"models:/{model_id}",
         run_id,
-        tags={**origin.tags(), registry.TAG_DIGEST: digest},
+        tags={
+            **origin.tags(),
+            registry.TAG_DIGEST: digest,
+            registry.TAG_TRAINING: run.data.tags["mlflow.parentRunId"],
+        },
         model_id=model_id,
     )

@@ -11,6 +11,7 @@ import datetime
 import functools
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import time
@@ -40,6 +41,8 @@ TAG_RELEASED = "falaj.released_at"
 TAG_ROLE = "falaj.role"
 """Of a run: `training` (the parent), `trial` or `finalist`."""
 TAG_FAMILY = "falaj.family"
+TAG_TRAINING = "falaj.training"
+"""Of a version: the training's parent run."""
 TAG_RUN = "falaj.run"
 """Of a run: the `falaj run` that it belongs to."""
 
@@ -58,6 +61,7 @@ def _client(tracking_uri: str) -> Any:
         os.environ.setdefault(name, value)
     import mlflow
 
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     mlflow.set_tracking_uri(tracking_uri)
     return mlflow.MlflowClient(tracking_uri)
 
@@ -142,14 +146,14 @@ def trainings(connection: Connection, limit: int) -> list[Training]:
         max_results=limit,
         order_by=["attributes.start_time DESC"],
     )
-    made = {version.tags.get(TAG_RUN): version for version in versions(connection)}
+    made = {version.tags.get(TAG_TRAINING): version for version in versions(connection)}
     aliases: dict[str, list[str]] = {}
     for alias, number in _aliases(connection).items():
         aliases.setdefault(str(number), []).append(alias)
     trained = []
     for run in found:
         tags = run.data.tags
-        version = made.get(tags.get(TAG_RUN))
+        version = made.get(run.info.run_id)
         started = datetime.datetime.fromtimestamp(run.info.start_time / 1000, datetime.UTC)
         trained.append(
             Training(

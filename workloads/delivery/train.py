@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import shutil
 import tempfile
 import threading
@@ -26,6 +27,7 @@ from workloads.delivery.errors import DeliveryError, NotUpError
 from workloads.delivery.spec import FILE, Workload
 from workloads.delivery.tuning import CV_AUC, PROGRESS
 
+_TAG_JOB = "falaj.ray_job"
 _POLL_SECONDS = 0.4
 _LAST_LINES = 25
 _LIMIT_SECONDS = 3600
@@ -98,7 +100,7 @@ def train(
     try:
         client.log_text(parent, _spec_text(workload), FILE)
         with _job(connection, workload, origin.data_version, parent) as (jobs, job):
-            client.set_tag(parent, "falaj.ray_job", job)
+            client.set_tag(parent, _TAG_JOB, job)
             with _imports_meanwhile():
                 _follow(jobs, job, progress)
         status = "FINISHED"
@@ -157,7 +159,7 @@ def close_stale(connection: Connection, run: str) -> int:
         "and attributes.status = 'RUNNING'",
     )
     for parent in stale:
-        job = parent.data.tags.get("falaj.ray_job")
+        job = parent.data.tags.get(_TAG_JOB)
         if job:
             _stop(_jobs(connection), job)
         close(connection, parent.info.run_id, "KILLED")
@@ -219,12 +221,20 @@ def _jobs(connection: Connection) -> Any:
     from ray.job_submission import JobSubmissionClient
 
     try:
-        return JobSubmissionClient(connection.ray_address)
+        jobs = JobSubmissionClient(connection.ray_address)
     except (ConnectionError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise NotUpError(
             f"training at {connection.ray_address} does not take jobs: {reason}"
         ) from error
+    # making the client sets the level of Ray's loggers; what it says is no news to a user
+    for name in (
+        "ray",
+        "ray.dashboard.modules.dashboard_sdk",
+        "ray._private.runtime_env.packaging",
+    ):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return jobs
 
 
 def _stop(jobs: Any, job: str) -> None:
