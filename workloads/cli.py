@@ -91,7 +91,8 @@ def runs(
 
     connection = connect(workload, env)
     registry.require_up(connection)
-    found = registry.trainings(connection, limit)
+    with registry.told(connection):
+        found = registry.trainings(connection, limit)
     if as_json:
         _print_json(found)
         return
@@ -140,16 +141,17 @@ def approve(
     connection = connect(workload, env)
     registry.require_up(connection)
     console = Console(stderr=as_json)
-    gated = gates_of(connection, version)
-    earlier = approving.approval_of(connection, version)
-    if earlier is None and gated is not None:
-        console.print(_gate_table(f"{workload} version {version}", gated.rows))
-        if gated.passed and not yes:
-            if as_json:
-                raise DeliveryError("--json asks nothing: add --yes to confirm")
-            if not typer.confirm(f"Approve version {version} as {approver}?"):
-                raise DeliveryError(f"version {version} was not approved")
-    approval = earlier or approving.approve(connection, version, approver, automatic=False)
+    with registry.told(connection):
+        gated = gates_of(connection, version)
+        earlier = approving.approval_of(connection, version)
+        if earlier is None and gated is not None:
+            console.print(_gate_table(f"{workload} version {version}", gated.rows))
+            if gated.passed and not yes:
+                if as_json:
+                    raise DeliveryError("--json asks nothing: add --yes to confirm")
+                if not typer.confirm(f"Approve version {version} as {approver}?"):
+                    raise DeliveryError(f"version {version} was not approved")
+        approval = earlier or approving.approve(connection, version, approver, automatic=False)
     if as_json:
         _print_json(approval)
         return

@@ -99,8 +99,8 @@ def run(
     Raises `BusyError` while another run of the workload goes, `DeliveryError` when a step cannot go
     on. A missed gate is an outcome, not an error.
     """
-    with exclusive(connection) as run_id:
-        registry.require_up(connection)
+    registry.require_up(connection)
+    with registry.told(connection), exclusive(connection) as run_id:
         steps = _Steps(connection, run_id, watch or Silent())
         with steps.step("ingest") as say:
             ingested = ingest.ingest(connection, workload)

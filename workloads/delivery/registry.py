@@ -15,7 +15,8 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,18 @@ def _client(tracking_uri: str) -> Any:
 def client(connection: Connection) -> Any:
     """The `MlflowClient` of the connection's tracking server."""
     return _client(connection.tracking_uri)
+
+
+@contextmanager
+def told(connection: Connection) -> Iterator[None]:
+    """Turns what MLflow raises within into a `DeliveryError` of one line."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DeliveryError(f"tracking at {connection.tracking_uri}: {reason}") from error
 
 
 def experiment_id(connection: Connection) -> str:

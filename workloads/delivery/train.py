@@ -27,7 +27,8 @@ from workloads.delivery.errors import DeliveryError, NotUpError
 from workloads.delivery.spec import FILE, Workload
 from workloads.delivery.tuning import CV_AUC, PROGRESS
 
-_TAG_JOB = "falaj.ray_job"
+_PARENT = "parent_run"
+"""Key of a job's metadata: the training that it belongs to."""
 _POLL_SECONDS = 0.4
 _LAST_LINES = 25
 _LIMIT_SECONDS = 3600
@@ -99,10 +100,11 @@ def train(
     status = "KILLED"
     try:
         client.log_text(parent, _spec_text(workload), FILE)
-        with _job(connection, workload, origin.data_version, parent) as (jobs, job):
-            client.set_tag(parent, _TAG_JOB, job)
-            with _imports_meanwhile():
-                _follow(jobs, job, progress)
+        with (
+            _job(connection, workload, origin.data_version, parent) as (jobs, job),
+            _imports_meanwhile(),
+        ):
+            _follow(jobs, job, progress)
         status = "FINISHED"
     except DeliveryError:
         status = "FAILED"
@@ -159,9 +161,10 @@ def close_stale(connection: Connection, run: str) -> int:
         "and attributes.status = 'RUNNING'",
     )
     for parent in stale:
-        job = parent.data.tags.get(_TAG_JOB)
-        if job:
-            _stop(_jobs(connection), job)
+        jobs = _jobs(connection)
+        for job in jobs.list_jobs():
+            if (job.metadata or {}).get(_PARENT) == parent.info.run_id and job.submission_id:
+                _stop(jobs, job.submission_id)
         close(connection, parent.info.run_id, "KILLED")
     return len(stale)
 
@@ -194,7 +197,7 @@ def _job(
             ),
             # what is secret the cluster has in its own environment: this one is shown to all
             runtime_env={"working_dir": str(folder), "env_vars": public},
-            metadata={"workload": workload.name, "parent_run": parent},
+            metadata={"workload": workload.name, _PARENT: parent},
         )
     try:
         yield jobs, job
@@ -223,9 +226,8 @@ def _jobs(connection: Connection) -> Any:
     try:
         jobs = JobSubmissionClient(connection.ray_address)
     except (ConnectionError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise NotUpError(
-            f"training at {connection.ray_address} does not take jobs: {reason}"
+            f"training at {connection.ray_address} does not take jobs: {_first_line(error)}"
         ) from error
     # making the client sets the level of Ray's loggers; what it says is no news to a user
     for name in (
@@ -241,7 +243,7 @@ def _stop(jobs: Any, job: str) -> None:
     try:
         if not jobs.get_job_status(job).is_terminal():
             jobs.stop_job(job)
-    except RuntimeError:
+    except (RuntimeError, OSError):
         # the cluster has gone, or has been started anew and knows no such job
         return
 
@@ -251,8 +253,13 @@ def _follow(jobs: Any, job: str, progress: Progress) -> None:
     done, total, best = 0, 0, 0.0
     end = time.monotonic() + _LIMIT_SECONDS
     while True:
-        status = jobs.get_job_status(job)
-        lines = jobs.get_job_logs(job).splitlines()
+        try:
+            status = jobs.get_job_status(job)
+            lines = jobs.get_job_logs(job).splitlines()
+        except (RuntimeError, OSError) as error:
+            raise NotUpError(
+                f"training stopped answering during the job {job}: {_first_line(error)}"
+            ) from error
         facts = [json.loads(x.removeprefix(PROGRESS)) for x in lines if x.startswith(PROGRESS)]
         total = next((fact["total"] for fact in facts if "total" in fact), total)
         trials = [fact for fact in facts if "auc" in fact]
@@ -285,3 +292,7 @@ def _stage(workload: Workload, folder: Path) -> None:
 def _spec_text(workload: Workload) -> str:
     content = workload.spec.model_dump(mode="json", exclude_none=True)
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

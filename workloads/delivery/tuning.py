@@ -139,18 +139,17 @@ def run(connection: Connection, workload: Workload, version: int, parent: str) -
     def attempt(config: dict[str, Any], rows: Any, target: Any) -> None:
         tune.report(cross_validate(workload, config["trial"], rows, target))
 
-    results = tune.Tuner(
-        tune.with_parameters(attempt, rows=rows, target=target),
-        param_space={"trial": tune.grid_search(trials)},
-        tune_config=tune.TuneConfig(
-            metric=CV_AUC, mode="max", reuse_actors=True, max_concurrent_trials=_cpus()
-        ),
-        run_config=tune.RunConfig(
-            storage_path=tempfile.mkdtemp(prefix="falaj-tune-"),
-            verbose=0,
-            callbacks=[_callback(connection, parent)],
-        ),
-    ).fit()
+    with tempfile.TemporaryDirectory(prefix="falaj-tune-") as storage:
+        results = tune.Tuner(
+            tune.with_parameters(attempt, rows=rows, target=target),
+            param_space={"trial": tune.grid_search(trials)},
+            tune_config=tune.TuneConfig(
+                metric=CV_AUC, mode="max", reuse_actors=True, max_concurrent_trials=_cpus()
+            ),
+            run_config=tune.RunConfig(
+                storage_path=storage, verbose=0, callbacks=[_callback(connection, parent)]
+            ),
+        ).fit()
     if results.errors:
         raise RuntimeError(f"{len(results.errors)} of {len(trials)} trials failed") from (
             results.errors[0]
