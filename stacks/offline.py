@@ -59,10 +59,11 @@ class Offline:
 def offline(environment: str) -> Iterator[Offline]:
     """The stack `environment`, empty, until the context ends.
 
-    Raises `OfflineError` when there is no such environment or no Pulumi CLI.
+    `local` needs no file: all its settings have defaults. Raises `OfflineError` when there is no
+    such environment or no Pulumi CLI.
     """
     settings = CONFIG_DIRECTORY / f"Pulumi.{environment}.yaml"
-    if not settings.is_file():
+    if not settings.is_file() and environment != "local":
         known = sorted(path.suffixes[0][1:] for path in CONFIG_DIRECTORY.glob("Pulumi.*.yaml"))
         raise OfflineError(
             f"there is no environment {environment}: {settings} is missing; "
@@ -74,7 +75,8 @@ def offline(environment: str) -> Iterator[Offline]:
             directory=directory, environment=environment, variables=_variables(directory)
         )
         stack.stack_file.parent.mkdir()
-        shutil.copyfile(settings, stack.stack_file)
+        if settings.is_file():
+            shutil.copyfile(settings, stack.stack_file)
         (directory / "stacks").symlink_to(clone.ROOT / "stacks")
         project = (clone.ROOT / "Pulumi.yaml").read_text(encoding="utf-8")
         (directory / "Pulumi.yaml").write_text(

@@ -43,8 +43,18 @@ class Kubernetes(Catalogue):
         del token, args
         return _OBJECT
 
+    def replacing(self, kind: Kind, old: Properties, new: Properties) -> list[str]:
+        """Another name or namespace is another object."""
+        before, after = old.get("metadata") or {}, new.get("metadata") or {}
+        names = [
+            f"metadata.{name}"
+            for name in ("name", "namespace")
+            if before.get(name) != after.get(name)
+        ]
+        return super().replacing(kind, old, new) + names
+
     def name_of(self, inputs: Properties, name: str) -> Any:
-        """Name and namespace together say which object it is."""
+        """The name sits in the metadata."""
         del name
         metadata = inputs.get("metadata")
         if not isinstance(metadata, dict) or metadata.get("name") is None:

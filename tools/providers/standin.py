@@ -63,6 +63,15 @@ class Resource:
         return uuid.uuid4().hex
 
 
+def changed(old: Properties, new: Properties) -> list[str]:
+    """The names of the properties that differ."""
+    return sorted(
+        name
+        for name in old.keys() | new.keys()
+        if old.get(name) != new.get(name) and not name.startswith("__")
+    )
+
+
 Compute = Callable[[Resource], Any]
 
 
@@ -97,6 +106,10 @@ class Catalogue(abc.ABC):
         """`outputs` with what is known of every resource, even at preview."""
         del resource
         return outputs
+
+    def replacing(self, kind: Kind, old: Properties, new: Properties) -> list[str]:
+        """The inputs whose change from `old` to `new` makes another resource."""
+        return [name for name in changed(old, new) if name in kind.replaced_by | {kind.name}]
 
     def name_of(self, inputs: Properties, name: str) -> Any:
         """The value of the name `name` in `inputs`, `None` where the program gives none."""
@@ -213,8 +226,9 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
         self, request: provider_pb2.DiffRequest, _context: Any
     ) -> provider_pb2.DiffResponse:
         """Another region or account is another place: everything in it is replaced."""
-        changed = _changed(_plain(request.old_inputs), _plain(request.news))
-        return _difference(changed, {"region", "allowedAccountIds"})
+        different = changed(_plain(request.old_inputs), _plain(request.news))
+        place = {"region", "allowedAccountIds"}
+        return _difference(different, [name for name in different if name in place])
 
     def Configure(  # noqa: N802
         self, request: provider_pb2.ConfigureRequest, _context: Any
@@ -252,16 +266,9 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
         self, request: provider_pb2.DiffRequest, _context: Any
     ) -> provider_pb2.DiffResponse:
         """Which inputs changed, and which of them make a new resource."""
-        token = _token(request.urn)
-        kind = self._kind(token)
-        replacing = kind.replaced_by | ({kind.name} if kind.name else set())
         old, new = _plain(request.old_inputs), _plain(request.news)
-        changed = _changed(old, new)
-        if kind.name is not None and kind.name not in changed:
-            before = self._catalogue.name_of(old, kind.name)
-            if before != self._catalogue.name_of(new, kind.name):
-                changed.append(kind.name)
-        return _difference(changed, replacing)
+        kind = self._kind(_token(request.urn))
+        return _difference(changed(old, new), self._catalogue.replacing(kind, old, new))
 
     def Create(  # noqa: N802
         self, request: provider_pb2.CreateRequest, _context: Any
@@ -383,21 +390,9 @@ def _failures(found: typing.Iterable[tuple[str, str]]) -> list[provider_pb2.Chec
     ]
 
 
-def _changed(old: Properties, new: Properties) -> list[str]:
-    return sorted(
-        name
-        for name in old.keys() | new.keys()
-        if old.get(name) != new.get(name) and not name.startswith("__")
-    )
-
-
-def _difference(
-    changed: list[str], replacing: typing.AbstractSet[str]
-) -> provider_pb2.DiffResponse:
+def _difference(different: list[str], replacing: list[str]) -> provider_pb2.DiffResponse:
     some = provider_pb2.DiffResponse.DIFF_SOME
     none = provider_pb2.DiffResponse.DIFF_NONE
     return provider_pb2.DiffResponse(
-        changes=some if changed else none,
-        diffs=changed,
-        replaces=[name for name in changed if name in replacing],
+        changes=some if different else none, diffs=different, replaces=replacing
     )

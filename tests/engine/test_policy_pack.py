@@ -1,0 +1,157 @@
+"""The residency pack, served to the real engine: on previews, on an exported state, by itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stacks.environment import ROOT
+from stacks.offline import Offline, offline
+
+if TYPE_CHECKING:
+    from conftest import Deployed
+
+PACK = str(ROOT / "policies" / "residency")
+Project = Callable[[str], Offline]
+Succeed = Callable[[subprocess.CompletedProcess[str]], subprocess.CompletedProcess[str]]
+
+PINNED = """\
+import pulumi
+import pulumi_aws as aws
+home = aws.Provider("home", region="me-central-1")
+here = pulumi.ResourceOptions(provider=home)
+key = aws.kms.Key("key", opts=here)
+bucket = aws.s3.Bucket("bucket", opts=here)
+"""
+ENCRYPTED = """
+aws.s3.BucketServerSideEncryptionConfiguration("encryption", bucket=bucket.id, rules=[{
+    "apply_server_side_encryption_by_default": {
+        "sse_algorithm": "aws:kms", "kms_master_key_id": key.arn}}], opts=here)
+"""
+
+
+def test_a_program_of_somebody_else_that_keeps_the_rules_passes(project: Project) -> None:
+    preview = project(PINNED + ENCRYPTED).pulumi("preview", "--policy-pack", PACK)
+
+    assert preview.returncode == 0, preview.stdout + preview.stderr
+    assert "pending" not in preview.stdout
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (PINNED, "names no key of the owner, and no BucketServerSideEncryptionConfiguration"),
+        (
+            PINNED.replace('"me-central-1"', '"eu-west-1"') + ENCRYPTED,
+            "region is eu-west-1; allowed: me-central-1",
+        ),
+        (
+            PINNED + ENCRYPTED + '\naws.sqs.Queue("far", region="eu-west-1", opts=here)\n',
+            "aws:sqs/queue:Queue 'far': region is eu-west-1",
+        ),
+        (
+            PINNED + ENCRYPTED + '\naws.sqs.Queue("adrift")\n',
+            "is not set, so the environment would decide it",
+        ),
+    ],
+    ids=["no customer key", "provider abroad", "resource abroad", "default provider"],
+)
+def test_a_broken_program_fails_its_preview_with_a_message_that_helps(
+    project: Project, program: str, expected: str
+) -> None:
+    preview = project(program).pulumi("preview", "--policy-pack", PACK)
+
+    assert preview.returncode != 0
+    assert expected in preview.stdout
+    assert "To mend: " in preview.stdout
+
+
+def test_what_is_not_known_yet_is_pending_at_the_preview_and_decided_by_up(
+    project: Project,
+) -> None:
+    program = PINNED + ENCRYPTED + '\naws.sqs.Queue("late", region=key.arn, opts=here)\n'
+    stack = project(program)
+    preview = stack.pulumi("preview", "--policy-pack", PACK)
+    up = stack.pulumi("up", "--yes", "--skip-preview", "--policy-pack", PACK)
+
+    assert preview.returncode == 0, preview.stdout + preview.stderr
+    assert "pending: aws:sqs/queue:Queue 'late': region is not known yet" in preview.stdout
+    assert up.returncode != 0
+    assert "aws:sqs/queue:Queue 'late': region is arn:aws:kms:" in up.stdout
+
+
+def test_a_program_without_aws_passes(project: Project) -> None:
+    preview = project("import pulumi\npulumi.export('nothing', 1)\n").pulumi(
+        "preview", "--policy-pack", PACK
+    )
+
+    assert preview.returncode == 0, preview.stdout + preview.stderr
+
+
+def test_the_local_environment_passes(succeed: Succeed) -> None:
+    with offline("local") as stack:
+        preview = succeed(stack.pulumi("preview", "--policy-pack", PACK))
+
+    assert "falaj-residency" in preview.stdout
+    assert "aws:" not in preview.stdout
+
+
+def test_parameters_of_a_rule_come_from_the_packs_configuration(
+    project: Project, tmp_path: Path
+) -> None:
+    abroad = PINNED.replace('"me-central-1"', '"eu-west-1"') + ENCRYPTED
+    regions = {"allowedRegions": ["eu-west-1"]}
+    file = tmp_path / "rules.json"
+    file.write_text(
+        json.dumps(
+            {
+                "aws-provider-region-is-allowed": regions,
+                "aws-resource-region-is-allowed": regions,
+            }
+        )
+    )
+    preview = project(abroad).pulumi(
+        "preview", "--policy-pack", PACK, "--policy-pack-config", str(file)
+    )
+
+    assert preview.returncode == 0, preview.stdout + preview.stderr
+
+
+def test_the_exported_state_of_dev_passes_under_the_engine(dev: Deployed, tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    state.write_text(dev.state)
+    analysis = _analyze(dev, state)
+
+    assert analysis.returncode == 0, analysis.stdout + analysis.stderr
+
+
+def test_an_exported_state_without_its_encryption_fails_under_the_engine(
+    dev: Deployed, tmp_path: Path
+) -> None:
+    exported = json.loads(dev.state)
+    resources = exported["deployment"]["resources"]
+    exported["deployment"]["resources"] = [
+        one for one in resources if "ServerSideEncryptionConfiguration" not in one["type"]
+    ]
+    state = tmp_path / "state.json"
+    state.write_text(json.dumps(exported))
+    analysis = _analyze(dev, state)
+
+    assert analysis.returncode != 0
+    assert "names no key of the owner" in analysis.stdout
+
+
+def _analyze(dev: Deployed, state: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["pulumi", "policy", "analyze", "--file", str(state), "--policy-pack", PACK],
+        cwd=dev.stack.directory,
+        env=dev.stack.variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -1,0 +1,268 @@
+"""The AWS place and its parts on mocks: what they register, and how it hangs together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+import pytest
+
+from components.aws.node_pool import GPU_TAINT, NodePoolShape
+from components.aws.place import AwsPlace, AwsPlaceArgs
+from components.kubernetes.tenancy import TeamQuota
+from components.tags import tags
+
+if TYPE_CHECKING:
+    from conftest import Recorded, Recording
+
+ARGS: dict[str, Any] = {
+    "environment": "dev",
+    "owner": "ml-platform",
+    "residency_mode": "in-country",
+    "account_id": "123456789012",
+    "region": "me-central-1",
+    "cluster_name": "falaj-dev",
+    "subnet_ids": ["subnet-1", "subnet-2"],
+    "node_pools": {
+        "general": NodePoolShape(
+            kind="cpu", instance_types=["m6i.large"], min_nodes=1, max_nodes=4, disk_gib=100
+        ),
+        "accelerated": NodePoolShape(
+            kind="gpu", instance_types=["g5.xlarge"], min_nodes=0, max_nodes=2, disk_gib=200
+        ),
+    },
+    "teams": {"credit": TeamQuota(cpu_quota=16, memory_quota_gib=64, gpu_quota=2)},
+    "kubeconfig": "apiVersion: v1",
+}
+Record = Callable[[Callable[[], object]], "Recording"]
+
+
+@pytest.fixture
+def place(record: Record) -> Recording:
+    return record(lambda: AwsPlace("dev", AwsPlaceArgs(**ARGS)))
+
+
+def statements(policy: str) -> dict[str, dict[str, Any]]:
+    """Statement id → statement of a policy document."""
+    return {one["Sid"]: one for one in json.loads(policy)["Statement"]}
+
+
+def bucket_of(setting: Recorded) -> str:
+    """The store that a setting of a bucket belongs to, by the id of its bucket."""
+    return str(setting.inputs["bucket"]).removeprefix("id:").removesuffix("-bucket")
+
+
+def test_the_provider_is_pinned_to_region_and_account(place: Recording) -> None:
+    provider = place.the("aws")
+
+    assert provider.inputs["region"] == "me-central-1"
+    assert json.loads(provider.inputs["allowedAccountIds"]) == ["123456789012"]
+    assert not provider.inputs.keys() & {"accessKey", "secretKey", "token", "profile"}
+
+
+def test_every_resource_is_made_by_a_provider_of_the_place(place: Recording) -> None:
+    made = [one for one in place.resources if one.type.startswith(("aws:", "kubernetes:"))]
+
+    assert len(made) > 20
+    for one in made:
+        package = one.type.partition(":")[0]
+        assert f"pulumi:providers:{package}::dev-" in one.provider, one.name
+
+
+def test_every_resource_is_tagged_by_the_provider(place: Recording) -> None:
+    expected = tags(environment="dev", owner="ml-platform", residency_mode="in-country")
+
+    assert json.loads(place.the("aws").inputs["defaultTags"]) == {"tags": expected}
+    assert set(expected) == {
+        *("environment", "owner", "residency", "data-classification", "managed-by"),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "BucketOwnershipControls",
+        "BucketPolicy",
+        "BucketPublicAccessBlock",
+        "BucketServerSideEncryptionConfiguration",
+        "BucketVersioning",
+    ],
+)
+def test_each_bucket_has_each_setting_once(place: Recording, kind: str) -> None:
+    buckets = [bucket.name.removesuffix("-bucket") for bucket in place.of("Bucket")]
+    settings = place.of(kind)
+
+    assert sorted(map(bucket_of, settings)) == sorted(buckets)
+    assert all(setting.name.startswith(bucket_of(setting)) for setting in settings)
+
+
+def test_buckets_refuse_plain_http_for_themselves_and_their_objects(place: Recording) -> None:
+    for policy in place.of("BucketPolicy"):
+        deny = statements(policy.inputs["policy"])["DenyWithoutTls"]
+        arn = f"arn:{bucket_of(policy)}-bucket"
+
+        assert (deny["Effect"], deny["Action"], deny["Principal"]) == (
+            "Deny",
+            ["s3:*"],
+            {"AWS": ["*"]},
+        )
+        assert deny["Resource"] == [arn, f"{arn}/*"]
+        assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_buckets_are_encrypted_under_the_key_of_the_artifacts_domain(place: Recording) -> None:
+    for encryption in place.of("BucketServerSideEncryptionConfiguration"):
+        (rule,) = encryption.inputs["rules"]
+
+        assert rule["bucketKeyEnabled"] is True
+        assert rule["applyServerSideEncryptionByDefault"] == {
+            "sseAlgorithm": "aws:kms",
+            "kmsMasterKeyId": "arn:dev-artifacts-key",
+        }
+
+
+def test_buckets_are_versioned_private_and_without_acls(place: Recording) -> None:
+    for versioning in place.of("BucketVersioning"):
+        assert versioning.inputs["versioningConfiguration"] == {"status": "Enabled"}
+    for block in place.of("BucketPublicAccessBlock"):
+        assert [value for value in block.inputs.values() if value is True] == [True] * 4
+    for controls in place.of("BucketOwnershipControls"):
+        assert controls.inputs["rule"] == {"objectOwnership": "BucketOwnerEnforced"}
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_bucket_is_emptied_with_its_stack_only_where_data_is_not_kept(
+    record: Record, *, keep: bool
+) -> None:
+    place = record(lambda: AwsPlace("dev", AwsPlaceArgs(**ARGS, keep_data=keep)))
+
+    assert {bucket.inputs["forceDestroy"] for bucket in place.of("Bucket")} == {not keep}
+
+
+def test_each_key_rotates_waits_and_belongs_to_one_domain(place: Recording) -> None:
+    keys = place.of("Key")
+    aliases = {one.inputs["targetKeyId"]: one.inputs["name"] for one in place.of("Alias")}
+
+    assert {key.inputs["tags"]["data-domain"] for key in keys} == {"artifacts", "cluster"}
+    for key in keys:
+        domain = key.inputs["tags"]["data-domain"]
+        assert key.inputs["enableKeyRotation"] is True
+        assert key.inputs["deletionWindowInDays"] == 30
+        assert aliases[f"key:{key.name}"] == f"alias/falaj/dev/{domain}"
+
+
+def test_administrators_of_a_key_cannot_decrypt(place: Recording) -> None:
+    for key in place.of("Key"):
+        administer = statements(key.inputs["policy"])["AccountAdministersKey"]
+
+        assert administer["Principal"] == {"AWS": ["arn:aws:iam::123456789012:root"]}
+        assert not {"kms:*", "kms:Decrypt", "kms:CreateGrant"} & set(administer["Action"])
+
+
+@pytest.mark.parametrize(("domain", "service"), [("artifacts", "s3"), ("cluster", "ec2")])
+def test_a_key_is_used_through_its_service_in_the_region_by_its_account_alone(
+    place: Recording, domain: str, service: str
+) -> None:
+    use = statements(place.the("Key", domain).inputs["policy"])
+
+    for statement in (use["AccountUsesKeyThroughService"], use["ServiceGrantsKeyToItsResources"]):
+        assert statement["Condition"]["StringEquals"] == {
+            "kms:CallerAccount": "123456789012",
+            "kms:ViaService": f"{service}.me-central-1.amazonaws.com",
+        }
+    grant = use["ServiceGrantsKeyToItsResources"]
+    assert grant["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"}
+
+
+@pytest.mark.parametrize("pool", ["general", "accelerated"])
+def test_nodes_use_the_template_and_role_of_their_pool(place: Recording, pool: str) -> None:
+    group = place.the("NodeGroup", pool)
+
+    assert group.inputs["launchTemplate"] == {"id": f"id:dev-pool-{pool}-template", "version": "7"}
+    assert group.inputs["nodeRoleArn"] == f"arn:dev-pool-{pool}-role"
+    assert (group.inputs["clusterName"], group.inputs["subnetIds"]) == (
+        "falaj-dev",
+        ["subnet-1", "subnet-2"],
+    )
+    attached = {
+        one.inputs["policyArn"].rpartition("/")[2]
+        for one in place.of("RolePolicyAttachment")
+        if one.inputs["role"] == f"dev-pool-{pool}-role"
+    }
+    assert attached == {
+        *("AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly"),
+        "AmazonEKS_CNI_Policy",
+    }
+
+
+def test_disks_of_nodes_are_encrypted_under_the_key_of_the_cluster_domain(
+    place: Recording,
+) -> None:
+    for template in place.of("LaunchTemplate"):
+        (disk,) = template.inputs["blockDeviceMappings"]
+
+        assert disk["ebs"]["encrypted"] == "true"
+        assert disk["ebs"]["kmsKeyId"] == "arn:dev-cluster-key"
+
+
+def test_pods_cannot_take_the_identity_of_their_node(place: Recording) -> None:
+    for template in place.of("LaunchTemplate"):
+        assert template.inputs["metadataOptions"] == {
+            "httpEndpoint": "enabled",
+            "httpTokens": "required",
+            "httpPutResponseHopLimit": 1,
+        }
+
+
+def test_the_gpu_pool_scales_to_zero_and_keeps_other_pods_off(place: Recording) -> None:
+    gpu, cpu = place.the("NodeGroup", "accelerated"), place.the("NodeGroup", "general")
+
+    assert gpu.inputs["scalingConfig"] == {"minSize": 0, "maxSize": 2, "desiredSize": 0}
+    assert [taint["key"] for taint in gpu.inputs["taints"]] == [GPU_TAINT]
+    assert gpu.inputs["amiType"] == "AL2023_x86_64_NVIDIA"
+    assert "taints" not in cpu.inputs
+    assert cpu.inputs["amiType"] == "AL2023_x86_64_STANDARD"
+
+
+def test_the_quota_of_a_team_holds_in_its_own_restricted_namespace(place: Recording) -> None:
+    namespace, quota = place.the("Namespace"), place.the("ResourceQuota")
+    labels = namespace.inputs["metadata"]["labels"]
+
+    assert namespace.inputs["metadata"]["name"] == "credit"
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert quota.inputs["metadata"]["namespace"] == "credit"
+    assert quota.inputs["spec"]["hard"] == {
+        "requests.cpu": "16",
+        "requests.memory": "64Gi",
+        "limits.memory": "64Gi",
+        "requests.nvidia.com/gpu": "2",
+        "services.loadbalancers": "0",
+        "services.nodeports": "0",
+    }
+
+
+def test_without_a_kubeconfig_nothing_is_made_on_the_cluster(record: Record) -> None:
+    place = record(lambda: AwsPlace("dev", AwsPlaceArgs(**{**ARGS, "kubeconfig": None})))
+
+    assert not [one for one in place.resources if "kubernetes" in one.type]
+
+
+def test_the_place_fills_the_contract_from_what_it_made(record: Record) -> None:
+    seen: dict[str, Any] = {}
+
+    def build() -> pulumi.Output[None]:
+        fields = AwsPlace("dev", AwsPlaceArgs(**ARGS)).fields
+        return pulumi.Output.from_input(fields).apply(seen.update)
+
+    record(build)
+
+    assert seen["artifact_uri"] == "s3://falaj-dev-artifacts-123456789012"
+    assert seen["data_uri"] == "s3://falaj-dev-data-123456789012"
+    assert seen["encryption_keys"] == {
+        "artifacts": "arn:dev-artifacts-key",
+        "cluster": "arn:dev-cluster-key",
+    }
+    assert seen["teams"]["credit"]["namespace"] == "credit"
+    assert seen["kubeconfig"] == "apiVersion: v1"

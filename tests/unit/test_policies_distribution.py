@@ -1,0 +1,115 @@
+"""`falaj-policies` stands alone: its wheel works with what it declares and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from stacks.environment import ROOT
+
+PROGRAM = """
+import importlib.abc, json, sys
+
+refused, wheel = set(json.loads(sys.argv[1])), sys.argv[2]
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in refused:
+            raise ModuleNotFoundError(f"{name} is not declared", name=name)
+
+sys.meta_path.insert(0, Refuse())
+sys.path.insert(0, wheel)
+import policies
+from policies.common.rule import policy
+from policies.residency import NAME, RULES
+assert policies.__file__.startswith(wheel), policies.__file__
+print(NAME, *sorted(policy(rule).name for rule in RULES))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("policies")
+    source = folder / "source"
+    shutil.copytree(
+        ROOT / "policies", source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+    )
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=source,
+        check=True,
+        capture_output=True,
+    )
+    (built,) = folder.glob("falaj_policies-*.whl")
+    return built
+
+
+def modules_of(distributions: list[str]) -> set[str]:
+    """The top-level modules of `distributions` and of all that they need."""
+    owners = metadata.packages_distributions()
+    needed: set[str] = set()
+    waiting = [_normal(name) for name in distributions]
+    while waiting:
+        name = waiting.pop()
+        if name in needed:
+            continue
+        needed.add(name)
+        try:
+            requirements = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue  # for another platform
+        waiting += [_normal(one) for one in requirements if "extra ==" not in one]
+    return {
+        module for module, names in owners.items() if needed & {_normal(name) for name in names}
+    }
+
+
+def _normal(requirement: str) -> str:
+    name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_the_wheel_holds_the_packs_and_their_description(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+
+    assert {
+        "policies/__init__.py",
+        "policies/common/rule.py",
+        "policies/encryption/at_rest.py",
+        "policies/residency/PulumiPolicy.yaml",
+        "policies/residency/__main__.py",
+    } <= names
+    tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
+    assert tops == {"policies"}
+
+
+def test_the_pack_needs_what_it_declares_and_nothing_else(wheel: Path) -> None:
+    declared = tomllib.loads((ROOT / "policies" / "pyproject.toml").read_text())["project"]
+    allowed = modules_of(declared["dependencies"])
+    installed = {*metadata.packages_distributions(), "components", "stacks", "workloads"}
+    refused = sorted(installed - allowed - {"policies"})
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", PROGRAM, json.dumps(refused), str(wheel)],
+        cwd=wheel.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert {"typer", "pulumi_aws"} <= set(refused)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [
+        "falaj-residency",
+        "aws-provider-region-is-allowed",
+        "aws-resource-region-is-allowed",
+        "s3-bucket-uses-customer-key",
+    ]
