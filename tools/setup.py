@@ -39,10 +39,8 @@ _HARMFUL = (
     "PYTHONPATH",
     "PYTHONHOME",
     "VIRTUAL_ENV",
-    "__PYVENV_LAUNCHER__",
 )
 """What would leave modules uncompiled, or mix in another environment."""
-
 
 _DOING = {
     "release": "fetching the release",
@@ -91,9 +89,7 @@ def _make(wanted: list[Tool], ways: dict[str, Way], installer: Installer) -> Non
         way = ways[tool.name]
         idle = way.kind in ("found", "ours")
         if not idle:
-            board.running(
-                tool.name, "fetching the release" if way.kind == "release" else way.detail
-            )
+            board.running(tool.name, _DOING[way.kind])
         try:
             where = installer.install(tool, way)
         except SetupError:
