@@ -21,7 +21,7 @@ from concurrent import futures
 from pathlib import Path
 from typing import IO, Any
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 from pulumi.automation._server import LanguageServer
 from pulumi.errors import RunError
 from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
