@@ -17,10 +17,11 @@ REQUIRED: tuple[Capability, ...] = (
 )
 
 
-def deploy(workload: str, platform: PlatformOutputs) -> dict[str, pulumi.Input[str]]:
+def deploy(workload: str, code: str, platform: PlatformOutputs) -> dict[str, pulumi.Input[str]]:
     """Deploys `workload` on `platform`; returns the environment variables that its code gets.
 
-    Raises `ContractError` when the platform lacks what a workload needs.
+    `code` is a digest of the code that its processes run. Raises `ContractError` when the platform
+    lacks what a workload needs.
     """
     platform.require(*REQUIRED)
     if platform.local is None:
@@ -30,5 +31,5 @@ def deploy(workload: str, platform: PlatformOutputs) -> dict[str, pulumi.Input[s
         )
     return LocalWorkload(
         workload,
-        LocalWorkloadArgs(workload=workload, platform=platform, target=platform.local),
+        LocalWorkloadArgs(workload=workload, code=code, platform=platform, target=platform.local),
     ).variables

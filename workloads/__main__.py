@@ -6,6 +6,7 @@ workload's code reaches its parts.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,16 @@ def names(stack: str) -> tuple[str, str]:
     return workload, place
 
 
+def code_digest(workload: str) -> str:
+    """sha256 over the code that the workload's processes run."""
+    total = hashlib.sha256()
+    here = Path(__file__).parent
+    for folder in (here / "delivery", here / workload.replace("-", "_")):
+        for path in sorted([*folder.glob("*.py"), *folder.glob("*.yaml")]):
+            total.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
 def main() -> None:
     """Deploys the workload that the stack is named after."""
     environment.require()
@@ -44,7 +55,9 @@ def main() -> None:
     def build(outputs: dict[str, Any]) -> pulumi.Output[dict[str, str]]:
         if not outputs:
             raise ContractError(f"the platform's stack {place} is not up: run `make up`")
-        return pulumi.Output.all(**deploy(workload, PlatformOutputs.parse(outputs)))
+        return pulumi.Output.all(
+            **deploy(workload, code_digest(workload), PlatformOutputs.parse(outputs))
+        )
 
     pulumi.export("workload", workload)
     pulumi.export("variables", platform.outputs.apply(build))

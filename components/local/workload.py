@@ -29,9 +29,14 @@ HEALTH_SECONDS = 120
 
 @dataclass(frozen=True, kw_only=True)
 class LocalWorkloadArgs:
-    """`workload` is the name with hyphens; `target` is the contract's field `local`."""
+    """What is deployed where.
+
+    `workload` is the name with hyphens, `code` a digest of what its processes run: a change
+    restarts them. `target` is the contract's field `local`.
+    """
 
     workload: str
+    code: str
     platform: PlatformOutputs
     target: SupervisorTarget
 
@@ -71,7 +76,10 @@ class LocalWorkload(pulumi.ComponentResource):
             "code": first.apply(lambda port: port + 2),
         }
         self.variables = self._variables()
-        slots = [self._slot(slot) for slot in SLOTS]
+        slots: list[pulumi.Resource] = []
+        for slot in SLOTS:
+            # one after the other: while one restarts, the other answers
+            slots.append(self._slot(slot, *slots))
         code = self._code_location()
         self._drop_in(
             "route",
@@ -115,7 +123,7 @@ class LocalWorkload(pulumi.ComponentResource):
     def _url(self, port: str) -> pulumi.Output[str]:
         return self._ports[port].apply(lambda number: f"http://{LOOPBACK}:{number}")
 
-    def _slot(self, slot: str) -> SupervisedProcess:
+    def _slot(self, slot: str, *after: pulumi.Resource) -> SupervisedProcess:
         workload, port = self._args.workload, self._ports[slot]
         return self._machine.process(
             self,
@@ -125,10 +133,14 @@ class LocalWorkload(pulumi.ComponentResource):
                 *python("-m", "workloads.delivery.server", "--workload", workload),
                 *("--slot", slot, "--port", port.apply(str)),
             ],
-            environment=self.variables,
-            health=Health(url=pulumi.Output.concat(self._url(slot), "/live")),
+            environment=self.variables | {"FALAJ_CODE": self._args.code},
+            # an empty slot is healthy, one that is still loading its version is not
+            health=Health(
+                url=pulumi.Output.concat(self._url(slot), "/version"), expect='"loading": ?false'
+            ),
             more_ports={f"of slot {slot}, from falaj:local.ports.workloads_first": port},
             stop_seconds=20,
+            after=after,
         )
 
     def _code_location(self) -> SupervisedProcess:
@@ -142,7 +154,11 @@ class LocalWorkload(pulumi.ComponentResource):
                 *("--port", port.apply(str), "--module-name", "workloads.delivery.definitions"),
                 *("--location-name", workload),
             ],
-            environment=self.variables | {"DAGSTER_HOME": self._machine.directory("orchestration")},
+            environment=self.variables
+            | {
+                "DAGSTER_HOME": self._machine.directory("orchestration"),
+                "FALAJ_CODE": self._args.code,
+            },
             health=Health(url=port.apply(lambda number: f"tcp://{LOOPBACK}:{number}")),
             more_ports={"of the code location, from falaj:local.ports.workloads_first": port},
         )
@@ -270,6 +286,18 @@ def alert_rules(workload: str) -> dict[str, Any]:
                         "for": "10s",
                         "labels": {"severity": "critical", "workload": workload},
                         "annotations": {"summary": f"no model server of {workload} answers"},
+                    },
+                    {
+                        "alert": "PredictionsFail",
+                        "expr": (
+                            f'sum(rate(falaj_requests_total{{{mine},code=~"5.."}}[1m])) '
+                            f"/ sum(rate(falaj_requests_total{{{mine}}}[1m])) > 0.01"
+                        ),
+                        "for": "10s",
+                        "labels": {"severity": "critical", "workload": workload},
+                        "annotations": {
+                            "summary": f"more than 1 % of {workload}'s predictions fail"
+                        },
                     },
                 ],
             }

@@ -1,0 +1,138 @@
+"""Times of the local environment, from `make setup` to `make down`, as one table.
+
+    python tests/benchmarks/local.py            caches of packages and builds as they are
+    python tests/benchmarks/local.py --cold     with empty caches: downloads and builds everything
+
+Everything happens in a scratch clone on ports of its own. Nothing fails on a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tools.scratch_clone import ScratchClone
+
+REQUESTS = 500
+CACHES = ("GOCACHE", "GOMODCACHE", "UV_CACHE_DIR", "PIP_CACHE_DIR")
+
+
+def main() -> None:
+    """The command line described in the module's docstring."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--cold", action="store_true", help="use empty caches")
+    cold = parser.parse_args().cold
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="falaj-bench-") as scratch:
+        caches = {name: f"{scratch}/{name.lower()}" for name in CACHES} if cold else {}
+        clone = ScratchClone.make_at(Path(scratch) / "falaj")
+        try:
+            rows = _measure(clone, caches, console)
+        finally:
+            clone.make("down")
+            if cold:  # Go makes its module cache read-only
+                subprocess.run(["chmod", "-R", "u+w", scratch], check=False)
+    table = Table(title=_machine(), title_justify="left")
+    table.add_column("what")
+    table.add_column("seconds", justify="right")
+    for what, seconds in rows.items():
+        table.add_row(what, f"{seconds:.4f}" if seconds < 0.1 else f"{seconds:.1f}")
+    console.print(table)
+
+
+def _measure(clone: ScratchClone, caches: Mapping[str, str], console: Console) -> dict[str, float]:
+    rows: dict[str, float] = {}
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+
+        def timed(what: str, *command: str, plain: bool = False) -> str:
+            task = progress.add_task(what)
+            began = time.monotonic()
+            ran = clone.run(*command, plain=plain, seconds=1800, variables=caches)
+            rows[what] = time.monotonic() - began
+            progress.remove_task(task)
+            if ran.returncode != 0:
+                sys.exit(f"{what}: {' '.join(command)} failed\n{ran.stdout[-4000:]}")
+            return ran.stdout
+
+        up = ("pulumi", "up", "--yes", "--skip-preview")
+        timed("make setup" + (", empty caches" if caches else ""), "make", "setup", plain=True)
+        timed("make setup, all there", "make", "setup", plain=True)
+        timed("falaj --help", "falaj", "--help")
+        timed("make up, tools present, nothing running", "make", "up", plain=True)
+        timed("make up again", "make", "up", plain=True)
+        timed("pulumi up without change", *up, "-s", "local")
+        timed("pulumi up --refresh without change", *up, "--refresh", "-s", "local")
+        timed("pulumi preview", "pulumi", "preview", "-s", "local")
+        timed("falaj status", "falaj", "status")
+        _predictions(clone, rows)
+        timed("falaj run --force, a second version", "falaj", "run", "credit-risk", "--force",
+              "--spec", str(_lenient(clone)))  # fmt: skip
+        timed("falaj rollback", "falaj", "rollback", "credit-risk")
+        timed("make down", "make", "down", plain=True)
+        timed("pulumi up, everything from nothing", *up, "-s", "local")
+    return rows
+
+
+def _lenient(clone: ScratchClone) -> Path:
+    """The workload's declaration with a margin that an equal model clears."""
+    path = clone.root.parent / "lenient.yaml"
+    text = (clone.root / "workloads/credit_risk/workload.yaml").read_text()
+    path.write_text(text.replace("margin: 0.002", "margin: -0.05"))
+    return path
+
+
+def _predictions(clone: ScratchClone, rows: dict[str, float]) -> None:
+    sample = json.loads(clone.run("falaj", "predict", "credit-risk", "--json").stdout)
+    endpoint = urlsplit(sample["endpoint"])
+    body = json.dumps(sample["request"])
+    connection = http.client.HTTPConnection(str(endpoint.hostname), endpoint.port, timeout=30)
+
+    def ask() -> float:
+        began = time.perf_counter()
+        connection.request(
+            "POST",
+            f"{endpoint.path}/api/v1.0/predictions",
+            body,
+            {"Content-Type": "application/json"},
+        )
+        connection.getresponse().read()
+        return time.perf_counter() - began
+
+    times = [ask() for _ in range(REQUESTS)]
+    marks = statistics.quantiles(times, n=100)
+    rows[f"one prediction through the gateway, p50 of {REQUESTS}"] = marks[49]
+    rows["the same, p95"] = marks[94]
+    rows["the same, p99"] = marks[98]
+
+
+def _machine() -> str:
+    memory = psutil.virtual_memory().total / 2**30
+    disk = shutil.disk_usage(tempfile.gettempdir()).free / 2**30
+    return (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"{memory:.0f} GiB memory, {disk:.0f} GiB disk free, Python {platform.python_version()}"
+    )
+
+
+if __name__ == "__main__":
+    main()
