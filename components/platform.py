@@ -86,7 +86,9 @@ class Platform(pulumi.ComponentResource):
                 teams={
                     team: TeamQuota(**quota.model_dump()) for team, quota in settings.teams.items()
                 },
-                kubeconfig=settings.kubeconfig and settings.kubeconfig.get_secret_value(),
+                kubeconfig=(
+                    settings.kubeconfig.get_secret_value() if settings.kubeconfig else None
+                ),
             ),
             here,
         ).fields
