@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -154,3 +155,16 @@ def test_teams_wait_for_a_kubeconfig_and_the_preview_says_so(
 
     assert "set the secret falaj:kubeconfig" in preview.stdout + preview.stderr
     assert "Namespace" not in preview.stdout
+
+
+def test_a_plan_of_a_broken_environment_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (ROOT / "stacks" / "config" / "Pulumi.dev.yaml").read_text()
+    broken = settings.replace("region: me-central-1", "region: eu-west-1")
+    (tmp_path / "Pulumi.dev.yaml").write_text(broken)
+    monkeypatch.setattr("stacks.offline.CONFIG_DIRECTORY", tmp_path)
+
+    with pytest.raises(OfflineError, match=r"falaj:aws\.region: is 'eu-west-1'") as caught:
+        planned("dev")
+    assert "Traceback" not in str(caught.value)

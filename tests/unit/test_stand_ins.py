@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from aws_types import Aws  # type: ignore[import-not-found]
+from aws_types import Aws
 from google.protobuf import json_format, struct_pb2
-from kubernetes_types import Kubernetes  # type: ignore[import-not-found]
+from kubernetes_types import Kubernetes
 from pulumi.runtime.proto import provider_pb2
-from standin import UNKNOWN, StandIn  # type: ignore[import-not-found]
+from standin import UNKNOWN, StandIn
 
 BUCKET = "aws:s3/bucket:Bucket"
 BLOCK = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
