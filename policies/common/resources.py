@@ -17,7 +17,7 @@ from pulumi_policy.proxy import UnknownValueError
 
 Properties = Mapping[str, Any]
 
-_SIGNATURE = "4dabf18193072939515e22adb298388d"
+_SIGNATURE = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105  # pragma: allowlist secret
 
 

@@ -269,7 +269,9 @@ def exported(*resources: dict[str, Any]) -> str:
 
 
 def test_an_exported_state_gives_resources_with_their_providers_and_secrets_unknown() -> None:
-    secret = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
+    secret = {
+        "4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"
+    }  # pragma: allowlist secret
     provider = {
         "urn": "urn:pulumi:dev::p::pulumi:providers:aws::home",
         "type": "pulumi:providers:aws",
