@@ -23,9 +23,7 @@ def _policy() -> None:
 @app.command()
 def check(
     state: Annotated[Path, typer.Option(help="A file made by `pulumi stack export`.")],
-    config: Annotated[
-        Path | None, typer.Option(help="Parameters of the rules, as for --policy-pack-config.")
-    ] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON: rule → parameter → value.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Run every rule on an exported state; exit status 1 when one is violated.

@@ -61,9 +61,9 @@ class DomainKey(pulumi.ComponentResource):
     """The key of one data domain, with `arn`, and the alias `falaj/<environment>/<domain>`.
 
     The account's administrators look after the key but cannot decrypt with it. Principals of the
-    account use it through the service that encrypts with it alone, so that whoever may read the encrypted thing is said
-    in one place, the permissions of that thing. Grants are for AWS resources only: an instance
-    cannot attach an encrypted volume without one.
+    account use it through the service that encrypts with it alone, so that whoever may read the
+    encrypted thing is said in one place, the permissions of that thing. Grants are for AWS
+    resources only: an instance cannot attach an encrypted volume without one.
     """
 
     def __init__(

@@ -126,7 +126,11 @@ def check(
 
     Raises `ConfigurationError`.
     """
-    rules, configuration = list(rules), configuration or {}
+    rules, configuration = list(rules), {} if configuration is None else configuration
+    if not isinstance(configuration, Mapping) or not all(
+        isinstance(values, Mapping) for values in configuration.values()
+    ):
+        raise ConfigurationError("a configuration maps rules to their parameters")
     strangers = configuration.keys() - {rule.name for rule in rules}
     if strangers:
         raise ConfigurationError(

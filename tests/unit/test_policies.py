@@ -225,12 +225,14 @@ def test_a_finding_names_resource_property_and_value() -> None:
 @pytest.mark.parametrize(
     ("configuration", "message"),
     [
+        ([], "maps rules to their parameters"),
+        ({"aws-provider-region-is-allowed": "me-central-1"}, "maps rules to their parameters"),
         ({"no-such-rule": {}}, "no-such-rule, which is no rule"),
         ({"aws-provider-region-is-allowed": {"regions": []}}, "regions: Extra inputs"),
         ({"aws-provider-region-is-allowed": {"allowedRegions": []}}, "allowedRegions: "),
     ],
 )
-def test_a_wrong_configuration_is_refused(configuration: dict[str, Any], message: str) -> None:
+def test_a_wrong_configuration_is_refused(configuration: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         check(RULES, lambda _: [], configuration)
 
