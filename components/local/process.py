@@ -102,8 +102,7 @@ class SupervisedProcessProvider(dynamic.ResourceProvider):
         Raises `ProcessError`.
         """
         try:
-            _write_files(news)
-            _ensure(news, changed_files=True)
+            _ensure(news, changed_files=_write_files(news))
         except ProcessError:
             _restore(olds)
             raise
