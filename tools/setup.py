@@ -93,7 +93,7 @@ def _make(wanted: list[Tool], ways: dict[str, Way], installer: Installer) -> Non
         try:
             where = installer.install(tool, way)
         except SetupError:
-            board.failed(tool.name, "failed")
+            board.failed(tool.name, "not done")
             raise
         if not idle:
             board.done(tool.name, where)
@@ -103,7 +103,7 @@ def _make(wanted: list[Tool], ways: dict[str, Way], installer: Installer) -> Non
             try:
                 venv.make(lambda text: board.running("python", text))
             except SetupError:
-                board.failed("python", "failed")
+                board.failed("python", "not done")
                 raise
             board.done("python", ".venv")
         board.go_live(venv.python, venv.root)
