@@ -28,7 +28,7 @@ class Venv:
         self.folder = self.root / ".venv"
         self.python = self.folder / "bin" / "python"
         self._stamp = self.root / ".tools" / "stamps" / "python"
-        self._unfinished = self.folder / ".unfinished"
+        self._unfinished = self._stamp.with_name("python-unfinished")
 
     def is_fresh(self) -> bool:
         """Whether nothing needs to be done."""
@@ -44,13 +44,15 @@ class Venv:
         self._stamp.unlink(missing_ok=True)
         say("getting uv")
         uv = str(self._uv())
-        if self._unfinished.exists() or not self._is_usable():
+        from_scratch = self._unfinished.exists() or not self._is_usable()
+        # a package whose installation was cut short looks installed: start over after that
+        self._unfinished.parent.mkdir(parents=True, exist_ok=True)
+        self._unfinished.touch()
+        if from_scratch:
             say("making .venv")
             self._call(
                 [uv, "venv", "--seed", "--clear", "--python", self._python(uv), str(self.folder)]
             )
-        # a package whose installation was cut short looks installed: start over after that
-        self._unfinished.touch()
         say("installing packages")
         python = ["--python", str(self.python)]
         lock = str(self.root / "requirements.lock")
@@ -63,7 +65,9 @@ class Venv:
         write(self._stamp, self._inputs())
 
     def _call(self, command: list[str]) -> None:
-        self._installer.call("python", command, cwd=self.root)
+        # a company's own certificates stand in the system's store; older versions of uv say native
+        certificates = dict.fromkeys(("UV_SYSTEM_CERTS", "UV_NATIVE_TLS"), "true")
+        self._installer.call("python", command, cwd=self.root, env=certificates)
 
     def _inputs(self) -> str:
         digest = hashlib.sha256(str(self.root).encode())

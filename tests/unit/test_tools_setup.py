@@ -23,6 +23,7 @@ FAKE_UV = """
 case "$1" in
   --version) echo "uv 0.9.9";;
   venv)
+    [ -e {fail}.venv ] && {{ mkdir -p .venv/bin; echo "$PWD/.venv" > .venv/bin/activate; exit 8; }}
     shift $(($# - 1)); mkdir -p "$1/bin"; echo "VIRTUAL_ENV=$1" > "$1/bin/activate"
     ln -sf {python} "$1/bin/python";;
   pip) [ "$2" = sync ] && [ -e {fail} ] && exit 9;;
@@ -60,7 +61,7 @@ def python_3_12() -> str:
 @pytest.fixture
 def python_environment(clone: Path) -> Callable[[], venv.Venv]:
     """Makes the clone's `Venv`, with a uv that only pretends."""
-    script(clone, "uv", FAKE_UV.format(python=python_3_12(), fail=f'"{clone}/fail"'))
+    script(clone, "uv", FAKE_UV.format(python=python_3_12(), fail=f"'{clone}/fail'"))
 
     def make() -> venv.Venv:
         machine = Machine(clone, (str(clone / "bin"),), None, "", False, False)
@@ -114,6 +115,20 @@ def test_an_installation_that_was_cut_short_starts_from_an_empty_environment(
     python_environment().make(lambda _: None)
     assert any("venv --seed --clear" in call for call in noted(clone))
     assert python_environment().is_fresh()
+
+
+def test_an_environment_without_its_pip_is_made_anew(
+    clone: Path, python_environment: Callable[[], venv.Venv]
+) -> None:
+    half = clone / "fail.venv"
+    half.touch()
+    with pytest.raises(SetupError, match=r"venv .* ended with 8"):
+        python_environment().make(lambda _: None)
+    half.unlink()
+    (clone / ".venv" / "bin" / "python").symlink_to(python_3_12())
+    noted(clone)
+    python_environment().make(lambda _: None)
+    assert any("venv --seed --clear" in call for call in noted(clone))
 
 
 def test_an_environment_of_a_clone_that_was_moved_is_made_anew(
