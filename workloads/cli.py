@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 GATE_FAILED = 2
 """Exit status of a run whose version missed a gate."""
 
+INTERRUPTED = 130
+"""What a shell expects of a command that was interrupted."""
+
 app = typer.Typer()
 
 Workload = Annotated[str, typer.Argument(help="Name of the workload, such as credit-risk.")]
@@ -61,10 +64,14 @@ def run(
     # a terminated run ends like an interrupted one: it stops its training job first
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _shown(as_json) as (console, watch):
-        chosen = load(workload, spec)
-        outcome = pipeline.run(
-            connect(workload, env), chosen, force=force, release=not no_release, watch=watch
-        )
+        chosen, connection = load(workload, spec), connect(workload, env)
+        try:
+            outcome = pipeline.run(
+                connection, chosen, force=force, release=not no_release, watch=watch
+            )
+        except KeyboardInterrupt:
+            console.print(f"Stopped, nothing is half done. Go on with: falaj run {workload}")
+            raise typer.Exit(INTERRUPTED) from None
         if as_json:
             _print_json(outcome)
         else:

@@ -124,7 +124,8 @@ def _definitions() -> dg.Definitions:
         raise DeliveryError("FALAJ_WORKLOAD is not set: it names the workload to serve")
     load(NAME)
     return dg.Definitions(
-        assets=[raw, validated, trained, evaluated, registered, gated],
+        # below the workload's name, since every workload has the same steps
+        assets=dg.load_assets_from_current_module(key_prefix=GROUP),
         jobs=[
             dg.define_asset_job(
                 "deliver",

@@ -158,13 +158,14 @@ def _typed(
     import pandas as pd
 
     typed: dict[str, Any] = {}
+    nothing: Any = None
     problems = []
     for name, column in columns.items():
         given = frame[name]
         if column.kind == "category":
             text = given.map(lambda value: isinstance(value, str), na_action="ignore")
             wrong = given.notna() & (text != True)  # noqa: E712 - holds True, False and missing
-            typed[name] = given.astype(object).where(given.notna(), None)
+            typed[name] = given.astype(object).where(given.notna(), nothing)
             expected = "text"
         else:
             numbers = pd.to_numeric(given.astype(object), errors="coerce").astype(float)

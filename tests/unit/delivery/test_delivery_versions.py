@@ -475,6 +475,9 @@ def test_the_orchestrator_sees_every_step_as_an_asset(
     monkeypatch.setenv("FALAJ_WORKLOAD", "credit-risk")
     from workloads.delivery.definitions import defs
 
-    keys = {spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()}
-    assert keys == {"raw", "validated", "trained", "evaluated", "registered", "gated"}
+    steps = ["raw", "validated", "trained", "evaluated", "registered", "gated"]
+    specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+    assert specs.keys() == {f"credit_risk/{step}" for step in steps}
+    above = {dep.asset_key.to_user_string() for dep in specs["credit_risk/gated"].deps}
+    assert above == {"credit_risk/registered"}
     assert defs.resolve_job_def("deliver").name == "deliver"
