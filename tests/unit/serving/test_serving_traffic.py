@@ -1,0 +1,311 @@
+"""What every `TrafficSplit` promises, run against each implementation; and the gateway itself.
+
+A further implementation adds a fixture that gives a `Place` and its name to `PLACES`.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import pytest
+
+from components.local import gateway
+from workloads.delivery.traffic import GatewayDownError, TrafficError, TrafficSplit
+
+PLACES = ("gateway_place",)
+PREDICTIONS = "/api/v1.0/predictions"
+ENTITIES = [f"customer-{number}" for number in range(500)]
+TOLERANCE_PERCENT = 7
+
+
+class Backend:
+    """A model server in name: says which slot it is, and fails as it is told."""
+
+    def __init__(self, name: str) -> None:
+        backend = self
+        self.ready = True
+        self.hang_ups = 0
+        self.status = 200
+        self.asked = 0
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one segment: two meet Nagle and wait 40 ms
+
+            def do_GET(self) -> None:
+                self._answer(200 if backend.ready else 503)
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length", 0)))
+                backend.asked += 1
+                if backend.hang_ups > 0:
+                    backend.hang_ups -= 1
+                    self.close_connection = True
+                    return
+                self._answer(backend.status)
+
+            def _answer(self, status: int) -> None:
+                body = json.dumps({"slot": name, "path": self.path}).encode()
+                self.send_response(status)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_arguments: Any) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self) -> None:
+        self.hang_ups = 1_000_000  # connections that are open end too
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Place(Protocol):
+    """Where a split is tried: two slots that answer, behind whatever splits."""
+
+    split: TrafficSplit
+
+    def slot_of(self, client: httpx.Client, entity: str) -> str:
+        """The slot that answers a request of `entity`."""
+
+    def kill_and_restart(self) -> None:
+        """Ends the splitting process without warning and brings it back."""
+
+
+@dataclass
+class GatewayPlace:
+    """The local gateway before two tiny servers."""
+
+    front: Any
+    backends: dict[str, Backend]
+
+    @property
+    def split(self) -> TrafficSplit:
+        return self.front.split  # type: ignore[no-any-return]
+
+    def slot_of(self, client: httpx.Client, entity: str) -> str:
+        answer = self.ask(client, {gateway.ENTITY_HEADER: entity})
+        assert answer.status_code == 200, answer.text
+        assert answer.headers[gateway.SLOT_HEADER] == answer.json()["slot"]
+        return str(answer.json()["slot"])
+
+    def ask(self, client: httpx.Client, headers: dict[str, str] | None = None) -> httpx.Response:
+        return client.post(f"{self.front.endpoint}{PREDICTIONS}", json={}, headers=headers)
+
+    def kill_and_restart(self) -> None:
+        self.front.process.kill()
+        self.front.process.start()
+        self.front.wait()
+
+    def wait_for(self, slot: str, ready: bool) -> None:
+        deadline = time.monotonic() + 30
+        while self.split.ready()[slot] is not ready:
+            assert time.monotonic() < deadline, f"slot {slot} never became {ready}"
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def gateway_place(new_gateway: Callable[..., Any]) -> Iterator[GatewayPlace]:
+    backends = {slot: Backend(slot) for slot in "ab"}
+    front = new_gateway({slot: backend.port for slot, backend in backends.items()})
+    place = GatewayPlace(front, backends)
+    for slot in "ab":
+        place.wait_for(slot, True)
+    yield place
+    for backend in backends.values():
+        backend.stop()
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    with httpx.Client(timeout=30) as client:
+        yield client
+
+
+def met(place: Place, client: httpx.Client) -> dict[str, str]:
+    return {entity: place.slot_of(client, entity) for entity in ENTITIES}
+
+
+@pytest.mark.parametrize("place_name", PLACES)
+class TestTrafficSplit:
+    """The contract."""
+
+    @pytest.fixture
+    def place(self, place_name: str, request: pytest.FixtureRequest) -> Any:
+        return request.getfixturevalue(place_name)
+
+    def test_shares_of_entities_follow_the_weights(
+        self, place: Place, client: httpx.Client
+    ) -> None:
+        for share in (10, 50):
+            place.split.set_weights({"a": 100 - share, "b": share})
+            assert place.split.weights() == {"a": 100 - share, "b": share}
+            found = Counter(met(place, client).values())["b"] * 100 / len(ENTITIES)
+            assert abs(found - share) < TOLERANCE_PERCENT
+
+    def test_an_entity_meets_the_same_slot_as_long_as_the_split_is_the_same(
+        self, place: Place, client: httpx.Client
+    ) -> None:
+        place.split.set_weights({"a": 70, "b": 30})
+        assert met(place, client) == met(place, client)
+
+    def test_raising_a_slot_takes_no_entity_away_from_it(
+        self, place: Place, client: httpx.Client
+    ) -> None:
+        there: set[str] = set()
+        for share in (0, 10, 50, 100):
+            place.split.set_weights({"a": 100 - share, "b": share})
+            now = {entity for entity, slot in met(place, client).items() if slot == "b"}
+            assert there <= now
+            there = now
+        assert there == set(ENTITIES)
+
+    def test_a_split_and_its_entities_outlive_a_killed_gateway(
+        self, place: Place, client: httpx.Client
+    ) -> None:
+        place.split.set_weights({"a": 60, "b": 40})
+        before = met(place, client)
+        place.kill_and_restart()
+        client.close()
+        with httpx.Client(timeout=30) as again:
+            assert place.split.weights() == {"a": 60, "b": 40}
+            assert met(place, again) == before
+
+    def test_a_slot_that_is_not_named_gets_nothing(
+        self, place: Place, client: httpx.Client
+    ) -> None:
+        place.split.set_weights({"b": 100})
+        assert place.split.weights() == {"a": 0, "b": 100}
+        assert set(met(place, client).values()) == {"b"}
+
+    @pytest.mark.parametrize(
+        "wrong", [{"a": 50}, {"a": 110, "b": -10}, {"a": 50, "c": 50}, {"a": 99.5, "b": 0.5}, {}]
+    )
+    def test_a_wrong_split_is_refused_and_nothing_changes(
+        self, place: Place, wrong: dict[str, int]
+    ) -> None:
+        place.split.set_weights({"a": 80, "b": 20})
+        with pytest.raises(ValueError, match=r"sum to|not whole percents|known are"):
+            place.split.set_weights(wrong)
+        assert place.split.weights() == {"a": 80, "b": 20}
+
+    def test_slots_that_take_requests_are_ready(self, place: Place) -> None:
+        assert place.split.ready() == {"a": True, "b": True}
+
+
+def test_a_split_is_kept_for_a_gateway_that_is_down(
+    gateway_place: GatewayPlace, client: httpx.Client
+) -> None:
+    gateway_place.split.set_weights({"a": 100})
+    gateway_place.front.process.kill()
+    with pytest.raises(GatewayDownError, match="when it starts"):
+        gateway_place.split.set_weights({"b": 100})
+    gateway_place.front.process.start()
+    gateway_place.front.wait()
+    assert gateway_place.front.split.running_weights() == {"a": 0, "b": 100}
+    assert gateway_place.slot_of(client, "anyone") == "b"
+
+
+def test_a_file_that_holds_no_split_is_named(gateway_place: GatewayPlace) -> None:
+    path = gateway.weights_path(gateway_place.front.home, gateway_place.front.backend)
+    path.write_text('{"a": 70, "b": 70}')
+    with pytest.raises(TrafficError, match=str(path)):
+        gateway_place.split.weights()
+    with pytest.raises(ValueError, match=str(path)):
+        gateway.render_to(gateway_place.front.home)
+
+
+def test_no_request_is_lost_when_a_slot_hangs_up_empties_or_dies(
+    gateway_place: GatewayPlace, client: httpx.Client
+) -> None:
+    a = gateway_place.backends["a"]
+    assert gateway_place.slot_of(client, "one") == "a"
+    a.hang_ups = 1
+    assert gateway_place.slot_of(client, "one") == "a"
+    assert a.asked == 3
+    a.ready, a.status = False, 503
+    gateway_place.wait_for("a", False)
+    assert gateway_place.slot_of(client, "one") == "b"
+    a.ready, a.status = True, 200
+    gateway_place.wait_for("a", True)
+    assert gateway_place.slot_of(client, "one") == "a"
+    a.stop()
+    for _ in range(20):
+        assert gateway_place.slot_of(client, "one") == "b"
+
+
+def test_feedback_is_sent_once(gateway_place: GatewayPlace, client: httpx.Client) -> None:
+    a = gateway_place.backends["a"]
+    a.hang_ups = 1
+    answer = client.post(f"{gateway_place.front.endpoint}/api/v1.0/feedback", json={})
+    assert answer.status_code == 502
+    assert a.asked == 1
+
+
+def test_what_the_gateway_refuses_it_refuses_in_json(
+    gateway_place: GatewayPlace, client: httpx.Client
+) -> None:
+    root = f"http://127.0.0.1:{gateway_place.front.port}"
+    endpoint = gateway_place.front.endpoint
+    for path in (f"{root}/", f"{root}/seldon/local/other/api/x", f"{endpoint}/reload"):
+        answer = client.post(path)
+        assert (answer.status_code, answer.json()["status"]["code"]) == (404, 404)
+    big = client.post(f"{endpoint}{PREDICTIONS}", content=b" " * (gateway.MAX_BODY_BYTES + 1))
+    assert (big.status_code, big.json()["status"]["code"]) == (413, 413)
+    for slot, backend in gateway_place.backends.items():
+        backend.ready = False
+        gateway_place.wait_for(slot, False)
+    nobody = gateway_place.ask(client)
+    assert (nobody.status_code, nobody.json()["status"]["reason"]) == (503, "NO_MODEL_SERVER")
+
+
+def test_the_path_before_the_protocol_is_not_passed_on(
+    gateway_place: GatewayPlace, client: httpx.Client
+) -> None:
+    assert gateway_place.ask(client).json()["path"] == PREDICTIONS
+
+
+def test_the_gateway_counts_for_prometheus(
+    gateway_place: GatewayPlace, client: httpx.Client
+) -> None:
+    gateway_place.ask(client)
+    counted = client.get(f"http://127.0.0.1:{gateway_place.front.metrics_port}/metrics").text
+    assert 'haproxy_server_weight{proxy="local.credit-risk",server="b"}' in counted
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"namespace": "local\n    bind *:80"},
+        {"deployment": "a/../b"},
+        {"deployment": "Credit"},
+        {"slots": {}},
+        {"slots": {"aa": ("127.0.0.1", 1)}},
+        {"slots": {"a": ("127.0.0.1 weight 5", 1)}},
+        {"slots": {"a": ("127.0.0.1", 70000)}},
+    ],
+)
+def test_a_route_that_would_write_configuration_is_refused(wrong: dict[str, Any]) -> None:
+    fit = {"namespace": "local", "deployment": "credit", "slots": {"a": ("127.0.0.1", 9110)}}
+    gateway.Route(**fit)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"lower-case|slot"):
+        gateway.Route(**(fit | wrong))
+
+
+def test_a_socket_path_that_the_system_would_cut_is_refused() -> None:
+    with pytest.raises(ValueError, match="too long for a unix socket"):
+        gateway.render([], {}, port=1, metrics_port=2, socket_path=Path("/" + "x" * 120))

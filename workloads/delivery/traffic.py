@@ -1,0 +1,179 @@
+"""How live traffic is shared between the slots of a workload.
+
+`TrafficSplit` is all that a release knows of a gateway. `GatewayTrafficSplit` is the one for the
+local gateway. Which version sits in a slot is no concern of this module.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from workloads.delivery.errors import DeliveryError, NotUpError
+
+WHOLE = 100
+_TIMEOUT_SECONDS = 2.0
+_UP_STATES = {"2", "3"}  # srv_op_state: running, or running and about to stop
+
+
+class TrafficError(DeliveryError):
+    """The traffic is not, or not known to be, split as was asked."""
+
+
+class GatewayDownError(TrafficError, NotUpError):
+    """The split is written down but the gateway is not there to take it; it will at its start."""
+
+
+class TrafficSplit(Protocol):
+    """Percent of the live traffic that each slot answers.
+
+    A canary raises one slot step by step, blue/green sets it to 100 at once. A shadow stays at 0,
+    since none of its answers reaches a client, and is fed copies at its own address.
+
+    Promises, held by one suite of tests for every implementation: requests with the same
+    `x-falaj-entity` header meet the same slot as long as the split is the same; raising a slot
+    takes no entity away from it; a split outlives the gateway's process.
+    """
+
+    def weights(self) -> Mapping[str, int]:
+        """Slot → percent, for every slot; the sum is 100."""
+        ...
+
+    def set_weights(self, weights: Mapping[str, int]) -> None:
+        """Returns when new requests are split like this; a slot that is not named gets 0.
+
+        Raises `ValueError` and changes nothing when the slots are unknown or the sum is not 100,
+        `TrafficError` when the gateway did not take it.
+        """
+        ...
+
+    def ready(self) -> Mapping[str, bool]:
+        """Slot → whether the gateway sends it requests as soon as it has a share."""
+        ...
+
+
+class GatewayTrafficSplit:
+    """The split of one backend of the local gateway.
+
+    The file is the truth: it is replaced first, and the gateway starts from it. A running gateway
+    is told through its run-time socket, without a reload.
+    """
+
+    def __init__(self, weights_file: Path, socket_path: Path, backend: str) -> None:
+        """`weights_file` may not exist yet; then the first slot of the gateway has all."""
+        self._file = weights_file
+        self._socket = socket_path
+        self._backend = backend
+
+    def weights(self) -> dict[str, int]:
+        """The split as written down; before the first, as the running gateway has it."""
+        try:
+            return _read(self._file)
+        except FileNotFoundError:
+            return self.running_weights()
+
+    def running_weights(self) -> dict[str, int]:
+        """The split as the running gateway has it. Raises `GatewayDownError`."""
+        return {slot: weight for slot, (weight, _) in self._servers().items()}
+
+    def ready(self) -> dict[str, bool]:
+        """See `TrafficSplit`. Raises `GatewayDownError`."""
+        return {slot: is_up for slot, (_, is_up) in self._servers().items()}
+
+    def set_weights(self, weights: Mapping[str, int]) -> None:
+        """See `TrafficSplit`. Raises `GatewayDownError` when the file alone could be written."""
+        split = self._whole(weights)
+        _write(self._file, split)
+        # a slot that grows does so before the other shrinks: at no moment has nobody any weight
+        for slot, weight in sorted(split.items(), key=lambda item: -item[1]):
+            answer = self._ask(f"set weight {self._backend}/{slot} {weight}").strip()
+            if answer:
+                raise TrafficError(f"the gateway refused {weight} for slot {slot}: {answer}")
+        running = self.running_weights()
+        if running != split:
+            raise TrafficError(f"the gateway runs {running} although it was told {split}")
+
+    def _whole(self, weights: Mapping[str, int]) -> dict[str, int]:
+        try:
+            known = set(_read(self._file))
+        except FileNotFoundError:
+            known = set(self.running_weights())
+        if not set(weights) <= known:
+            raise ValueError(f"slots {sorted(weights)}, known are {sorted(known)}")
+        split = {slot: weights.get(slot, 0) for slot in sorted(known)}
+        _check(split)
+        return split
+
+    def _servers(self) -> dict[str, tuple[int, bool]]:
+        """Slot → weight and whether it is up; spares, the servers named `x-spare`, left out."""
+        lines = self._ask(f"show servers state {self._backend}").splitlines()
+        header = next((line for line in lines if line.startswith("# ")), None)
+        if header is None:
+            raise TrafficError(
+                f"the gateway knows no route {self._backend}: {' '.join(lines).strip()}"
+            )
+        rows = csv.DictReader(
+            [header.removeprefix("# "), *(line for line in lines if line[:1].isdigit())],
+            delimiter=" ",
+        )
+        return {
+            row["srv_name"]: (int(row["srv_uweight"]), row["srv_op_state"] in _UP_STATES)
+            for row in rows
+            if row.get("srv_name") and "-" not in row["srv_name"]
+        }
+
+    def _ask(self, command: str) -> str:
+        """One command to the gateway's run-time socket; returns its answer."""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(_TIMEOUT_SECONDS)
+                connection.connect(str(self._socket))
+                connection.sendall(f"{command}\n".encode())
+                answer = bytearray()
+                while chunk := connection.recv(65536):
+                    answer += chunk
+        except OSError as error:
+            standing = (
+                f"its split stands in {self._file}" if self._file.exists() else "it has no split"
+            )
+            raise GatewayDownError(
+                f"the gateway does not answer at {self._socket} ({error}); {standing}, and the "
+                "gateway takes that when it starts"
+            ) from error
+        return answer.decode(errors="replace")
+
+
+def _check(split: Mapping[str, int]) -> None:
+    if any(type(share) is not int or not 0 <= share <= WHOLE for share in split.values()):
+        raise ValueError(f"{dict(split)} are not whole percents")
+    if sum(split.values()) != WHOLE:
+        raise ValueError(f"{dict(split)} sum to {sum(split.values())}, not to {WHOLE}")
+
+
+def _read(path: Path) -> dict[str, int]:
+    text = path.read_text()
+    try:
+        split = json.loads(text)
+        _check(split)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise TrafficError(
+            f'{path} holds no split ({error}); write one such as {{"a": 100, "b": 0}}'
+        ) from error
+    return {str(slot): int(share) for slot, share in sorted(split.items())}
+
+
+def _write(path: Path, split: Mapping[str, int]) -> None:
+    """Replaces the file as a whole and makes it durable: what it says must survive a power cut."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(split, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
