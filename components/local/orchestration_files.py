@@ -24,6 +24,9 @@ _RELOAD = "mutation { reloadWorkspace { __typename ... on PythonError { message 
 INSTANCE = """\
 telemetry:
   enabled: false
+# no page that asks for an e-mail address
+nux:
+  enabled: false
 run_launcher:
   module: dagster
   class: DefaultRunLauncher
