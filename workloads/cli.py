@@ -152,7 +152,7 @@ def approve(
         gated = gates_of(connection, version)
         earlier = approving.approval_of(connection, version)
         if earlier is None and gated is not None:
-            console.print(_gate_table(f"{workload} version {version}", gated.rows))
+            console.print(gate_table(f"{workload} version {version}", gated.rows))
             if gated.passed and not yes:
                 if as_json:
                     raise DeliveryError("--json asks nothing: add --yes to confirm")
@@ -184,12 +184,12 @@ def _show_outcome(console: Console, outcome: Outcome) -> None:
         "failed": f"{name} missed a gate and is not released; the champion stays in service.",
     }
     if outcome.status not in ("unchanged", "withdrawn"):
-        console.print(_gate_table(name, outcome.gates))
+        console.print(gate_table(name, outcome.gates))
     style = {"failed": "bold red", "waiting": "yellow"}.get(outcome.status, "green")
     console.print(said[outcome.status], style=style, highlight=False)
 
 
-def _gate_table(title: str, rows: tuple[Row, ...]) -> Table:
+def gate_table(title: str, rows: tuple[Row, ...]) -> Table:
     from rich.table import Table
 
     table = Table(title=f"Gates of {title}", title_justify="left")

@@ -1,0 +1,178 @@
+"""The state of an environment and its workloads at one moment, as plain data.
+
+Everything that can be down is asked side by side with a short time-out, and what does not answer is
+part of the picture, never an exception. `falaj status` draws it; `--json` prints it as it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from workloads.delivery import registry
+from workloads.delivery.connection import Connection, Part, connect
+from workloads.delivery.errors import DeliveryError
+from workloads.delivery.release import TAG_ROLLED_BACK, traffic_of
+from workloads.delivery.slot import alias_of
+
+_TIMEOUT_SECONDS = 2.0
+_OK = 200
+
+Picture = dict[str, Any]
+
+
+def picture(environment: str, workloads: Sequence[str]) -> Picture:
+    """The environment's parts and each of `workloads`.
+
+    Keys: `environment`, `up`, `parts` (`name`, `healthy`, `detail`, `url`), `workloads` (see
+    `workload_picture`) and `problems`, one line each.
+    """
+    connections: list[Connection] = []
+    problems: list[str] = []
+    for name in workloads:
+        try:
+            connections.append(connect(name, environment))
+        except DeliveryError as error:
+            problems.append(str(error) if len(workloads) == 1 else f"{name}: {error}")
+    seen = {part.name: part for connection in connections for part in connection.parts}
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        asked = [pool.submit(_probe, part) for part in seen.values()]
+        drawn = [workload_picture(connection, pool) for connection in connections]
+        parts = [answer.result() for answer in asked]
+    return {
+        "environment": environment,
+        "up": bool(connections),
+        "parts": parts,
+        "workloads": drawn,
+        "problems": problems + [f"{p['name']}: {p['detail']}" for p in parts if not p["healthy"]],
+    }
+
+
+def workload_picture(connection: Connection, pool: ThreadPoolExecutor) -> Picture:
+    """One workload.
+
+    Keys: `workload`, `endpoint`, `slots` (slot → `version`, `ready`, `problem`, `url`), `traffic`
+    (slot → percent, or `None`), `champion` and `candidate` (`version`, `figures`, approval, data
+    and code, or `None`), `gates` (the candidate's table, else the champion's) and `problems`.
+    """
+    problems: list[str] = []
+    asked = {slot: pool.submit(_slot, url) for slot, url in sorted(connection.slots.items())}
+    split = traffic_of(connection)
+    traffic = _or_none(lambda: dict(split.weights()), problems)
+    if traffic is not None:
+        running = _or_none(split.running_weights, problems)
+        if running is not None and running != traffic:
+            problems.append(f"the gateway runs {running}, {connection.traffic_weights} says other")
+    known = _or_none(lambda: _versions(connection), problems) or {}
+    champion, candidate = known.get(registry.CHAMPION), known.get(registry.CANDIDATE)
+    slots = {slot: answer.result() for slot, answer in asked.items()}
+    for slot, answer in slots.items():
+        named = known.get(alias_of(slot), {}).get("version")
+        if answer["problem"] and (named or not known):
+            problems.append(f"slot {slot}: {answer['problem']}")
+    judged = candidate or champion
+    return {
+        "workload": connection.workload,
+        "endpoint": connection.endpoint,
+        "slots": slots,
+        "traffic": traffic,
+        "champion": champion,
+        "candidate": candidate,
+        "gates": judged and judged.pop("gates"),
+        "problems": problems,
+    }
+
+
+def _or_none[T](ask: Callable[[], T], problems: list[str]) -> T | None:
+    try:
+        return ask()
+    except DeliveryError as error:
+        problems.append(str(error))
+        return None
+
+
+def _probe(part: Part) -> Picture:
+    import httpx
+
+    began = time.perf_counter()
+    try:
+        code = httpx.get(part.health, timeout=_TIMEOUT_SECONDS).status_code
+        healthy, detail = code == _OK, f"answers {code}"
+    except httpx.HTTPError as error:
+        healthy, detail = False, f"does not answer ({type(error).__name__})"
+    return {
+        "name": part.name,
+        "healthy": healthy,
+        "detail": detail,
+        "url": part.url,
+        "milliseconds": round((time.perf_counter() - began) * 1000, 1),
+    }
+
+
+def _slot(url: str) -> Picture:
+    """What the model server at `url` says of itself."""
+    import httpx
+
+    version: int | None = None
+    try:
+        answer = httpx.get(f"{url}/version", timeout=_TIMEOUT_SECONDS).json()
+        version = int(answer["version"]) if answer.get("version") else None
+        problem = answer.get("problem") or (None if version else "holds no model")
+    except (httpx.HTTPError, ValueError, AttributeError, TypeError) as error:
+        problem = f"does not answer ({type(error).__name__})"
+    return {"version": version, "ready": version is not None, "problem": problem, "url": url}
+
+
+def _versions(connection: Connection) -> dict[str, Picture]:
+    """Alias → its version; `champion` and `candidate` with what is recorded about them."""
+    import httpx
+
+    if connection.tracking_uri.startswith("http"):
+        try:
+            httpx.get(f"{connection.tracking_uri}/health", timeout=_TIMEOUT_SECONDS)
+        except httpx.HTTPError as error:
+            raise DeliveryError(
+                f"the registry at {connection.tracking_uri} does not answer "
+                f"({type(error).__name__}): champion and candidate are not known"
+            ) from error
+    with registry.told(connection):
+        found = {
+            alias: registry.version_at(connection, alias)
+            for alias in (registry.CHAMPION, registry.CANDIDATE, *map(alias_of, connection.slots))
+        }
+        described: dict[int, Picture] = {}
+        result: dict[str, Picture] = {}
+        for alias, version in found.items():
+            if version is None:
+                continue
+            number = int(version.version)
+            if alias in (registry.CHAMPION, registry.CANDIDATE):
+                if number not in described:
+                    described[number] = _describe(connection, version)
+                result[alias] = dict(described[number])
+            else:
+                result[alias] = {"version": number}
+    return result
+
+
+def _describe(connection: Connection, version: Any) -> Picture:
+    read = registry.read_json
+    gates = read(connection, version.run_id, registry.GATES)
+    evaluation = read(connection, version.run_id, registry.EVALUATION) or {}
+    approval = read(connection, version.run_id, registry.APPROVAL)
+    tags: Mapping[str, str] = version.tags
+    return {
+        "version": int(version.version),
+        "family": evaluation.get("family"),
+        "figures": evaluation.get("figures", {}),
+        "gates_passed": None if gates is None else gates["passed"],
+        "approved_by": approval and approval["approver"],
+        "approved_at": approval and approval["approved_at"],
+        "released_at": tags.get(registry.TAG_RELEASED),
+        "rolled_back_at": tags.get(TAG_ROLLED_BACK),
+        "data_version": tags.get(registry.TAG_DATA_VERSION),
+        "code_commit": tags.get(registry.TAG_CODE_COMMIT),
+        "gates": gates and {"version": int(version.version), **gates},
+    }
