@@ -63,9 +63,7 @@ class ScratchClone:
     def environment(self) -> dict[str, str]:
         """The environment of a user's shell: nothing of the clone that calls us."""
         ours = ("FALAJ_", "PULUMI_", "RAY_", "MLFLOW_", "DAGSTER_", "AWS_", "VIRTUAL_ENV")
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(ours)
-        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         own = (str(ROOT / ".venv"), str(ROOT / ".tools"))
         path = [
             folder
