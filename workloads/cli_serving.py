@@ -63,9 +63,10 @@ def predict(
     headers = {"content-type": "application/json"}
     if entity is not None:
         headers["x-falaj-entity"] = entity
+    client = httpx.Client(timeout=30)
     began = time.perf_counter()
     try:
-        answer = httpx.post(url, content=json.dumps(request), headers=headers, timeout=30)
+        answer = client.post(url, content=json.dumps(request), headers=headers)
         body = answer.json()
     except (httpx.HTTPError, ValueError) as error:
         raise NotUpError(
@@ -316,7 +317,8 @@ def _workload(found: Mapping[str, Any]) -> list[RenderableType]:
         if found[role] and not (role == "candidate" and _same(found)):
             facts.add_row(role, _version(found[role]))
         elif role == "champion":
-            facts.add_row(role, f"none yet: falaj run {name}")
+            known = found["registry_answers"]
+            facts.add_row(role, f"none yet: falaj run {name}" if known else "not known")
     facts.add_row("gateway", f"{found['endpoint']}/api/v1.0/predictions")
     for slot, state in found["slots"].items():
         facts.add_row(f"slot {slot}", _slot(state, (found["traffic"] or {}).get(slot)))

@@ -5,12 +5,14 @@ what an answer says and what is counted about it; the shell owns HTTP. Which mod
 is the registry's word (`workloads.delivery.slot`).
 
 Environment: FALAJ_WORKLOAD (unless the class says so), FALAJ_SLOT, FALAJ_STATE,
-MLFLOW_TRACKING_URI, and FALAJ_METRICS_ADDRESS (`host:port`) where the shell does not serve
-`/metrics` of this process itself.
+MLFLOW_TRACKING_URI. Where the shell does not serve `/metrics` itself, FALAJ_METRICS_ADDRESS
+(`host:port`) says where the component does, and PROMETHEUS_MULTIPROC_DIR, an empty folder, makes it
+count for all processes of the shell.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -21,7 +23,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import Counter, Gauge, Histogram, Summary, start_http_server
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Summary,
+    generate_latest,
+    start_http_server,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
 from seldon_core.flask_utils import SeldonMicroserviceException
 from seldon_core.user_model import SeldonComponent, SeldonNotImplementedError
 
@@ -50,7 +62,25 @@ SECONDS = Histogram(
 )
 PREDICTIONS = Counter("falaj_predictions", "Predicted records by decision.", (*_WHO, "decision"))
 REWARD = Summary("falaj_feedback_reward", "Rewards that clients sent back.", _WHO)
-MODEL = Gauge("falaj_model_info", "1 for the version that is loaded.", (*_WHO, "digest"))
+MODEL = Gauge(
+    "falaj_model_info",
+    "1 for the version that is loaded.",
+    (*_WHO, "digest"),
+    multiprocess_mode="livemax",
+)
+
+
+def exposition() -> bytes:
+    """What is counted, in Prometheus' text format."""
+    return generate_latest(_counted())
+
+
+def _counted() -> CollectorRegistry:
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    counted = CollectorRegistry()
+    MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
+    return counted
 
 
 class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has no types
@@ -89,10 +119,14 @@ class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has 
         Called once by every shell, before the first request. A failure leaves the slot empty and
         stands in `state`; the shell stays up, so that a later `reload` can mend it.
         """
-        address = os.environ.get("FALAJ_METRICS_ADDRESS")
-        if address:
+        if address := os.environ.get("FALAJ_METRICS_ADDRESS"):
             host, _, port = address.rpartition(":")
-            start_http_server(int(port), host)
+            try:
+                start_http_server(int(port), host, registry=_counted())
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                log.info("another process of this shell serves %s for all", address)
         try:
             self.reload()
         except RegistryDownError as error:
@@ -138,7 +172,10 @@ class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has 
         before, self._model = self._model, model
         self._loaded_at = datetime.now(UTC) if model else None
         if before:
-            MODEL.remove(self.workload, self.slot, before.version, before.digest)
+            who = (self.workload, self.slot, before.version, before.digest)
+            MODEL.labels(*who).set(0)
+            if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+                MODEL.remove(*who)
         if model:
             MODEL.labels(self.workload, self.slot, model.version, model.digest).set(1)
         log.info("slot %s serves version %s", self.slot, self.version)

@@ -145,8 +145,10 @@ def release(
                 split.set_weights({target: percent, other: WHOLE - percent})
                 journal.note("moved", slot=target, weights=dict(split.weights()))
                 progress(f"version {number} in slot {target} has {percent} % of the traffic")
-        _set_alias(connection, registry.CHAMPION, number)
-        _tag(connection, number, registry.TAG_RELEASED)
+        if now.champion != number:
+            # before the alias: a champion without the tag could never be gone back to
+            _tag(connection, number, registry.TAG_RELEASED)
+            _set_alias(connection, registry.CHAMPION, number)
         return journal.finish(slot=target, weights=dict(split.weights()))
 
 

@@ -26,15 +26,15 @@ from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from typing import Any
 
-import prometheus_client
 import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from workloads.delivery.component import ModelComponent
+from workloads.delivery.component import ModelComponent, exposition
 from workloads.delivery.errors import DeliveryError
 from workloads.delivery.request import MAX_RECORDS, RequestError, clipped, failure
 
@@ -81,10 +81,7 @@ def application(component: ModelComponent) -> Starlette:
         return JSONResponse(component.state())
 
     async def metrics(_asked: Request) -> Response:
-        return Response(
-            prometheus_client.generate_latest(),
-            media_type=prometheus_client.CONTENT_TYPE_LATEST,
-        )
+        return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 
     async def reload(_asked: Request) -> Response:
         try:

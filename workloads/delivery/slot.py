@@ -136,6 +136,7 @@ class SlotModels:
         return None
 
     def _fetch(self, version: str, digest: str) -> Path:
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         import mlflow
 
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

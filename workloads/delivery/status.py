@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workloads.delivery import registry
 from workloads.delivery.connection import Connection, Part, connect
@@ -17,8 +17,12 @@ from workloads.delivery.errors import DeliveryError
 from workloads.delivery.release import TAG_ROLLED_BACK, traffic_of
 from workloads.delivery.slot import alias_of
 
+if TYPE_CHECKING:
+    import httpx
+
 _TIMEOUT_SECONDS = 2.0
-_OK = 200
+_WELL = {200, 401}
+"""A part that asks for its token is well."""
 
 Picture = dict[str, Any]
 
@@ -29,6 +33,8 @@ def picture(environment: str, workloads: Sequence[str]) -> Picture:
     Keys: `environment`, `up`, `parts` (`name`, `healthy`, `detail`, `url`), `workloads` (see
     `workload_picture`) and `problems`, one line each.
     """
+    import httpx
+
     connections: list[Connection] = []
     problems: list[str] = []
     for name in workloads:
@@ -38,8 +44,9 @@ def picture(environment: str, workloads: Sequence[str]) -> Picture:
             problems.append(str(error) if len(workloads) == 1 else f"{name}: {error}")
     seen = {part.name: part for connection in connections for part in connection.parts}
     with ThreadPoolExecutor(max_workers=16) as pool:
-        asked = [pool.submit(_probe, part) for part in seen.values()]
-        drawn = [workload_picture(connection, pool) for connection in connections]
+        client = httpx.Client(timeout=_TIMEOUT_SECONDS)
+        asked = [pool.submit(_probe, client, part) for part in seen.values()]
+        drawn = [workload_picture(connection, pool, client) for connection in connections]
         parts = [answer.result() for answer in asked]
     return {
         "environment": environment,
@@ -50,32 +57,39 @@ def picture(environment: str, workloads: Sequence[str]) -> Picture:
     }
 
 
-def workload_picture(connection: Connection, pool: ThreadPoolExecutor) -> Picture:
+def workload_picture(
+    connection: Connection, pool: ThreadPoolExecutor, client: httpx.Client
+) -> Picture:
     """One workload.
 
-    Keys: `workload`, `endpoint`, `slots` (slot → `version`, `ready`, `problem`, `url`), `traffic`
-    (slot → percent, or `None`), `champion` and `candidate` (`version`, `figures`, approval, data
-    and code, or `None`), `gates` (the candidate's table, else the champion's) and `problems`.
+    Keys: `workload`, `endpoint`, `registry_answers`, `slots` (slot → `version`, `ready`, `problem`,
+    `url`), `traffic` (slot → percent, or `None`), `champion` and `candidate` (`version`, `figures`,
+    approval, data and code, or `None`), `gates` (the candidate's table, else the champion's) and
+    `problems`.
     """
     problems: list[str] = []
-    asked = {slot: pool.submit(_slot, url) for slot, url in sorted(connection.slots.items())}
+    asked = {
+        slot: pool.submit(_slot, client, url) for slot, url in sorted(connection.slots.items())
+    }
     split = traffic_of(connection)
     traffic = _or_none(lambda: dict(split.weights()), problems)
     if traffic is not None:
         running = _or_none(split.running_weights, problems)
         if running is not None and running != traffic:
             problems.append(f"the gateway runs {running}, {connection.traffic_weights} says other")
-    known = _or_none(lambda: _versions(connection), problems) or {}
+    answered = _or_none(lambda: _versions(connection, client), problems)
+    known = answered or {}
     champion, candidate = known.get(registry.CHAMPION), known.get(registry.CANDIDATE)
     slots = {slot: answer.result() for slot, answer in asked.items()}
     for slot, answer in slots.items():
         named = known.get(alias_of(slot), {}).get("version")
-        if answer["problem"] and (named or not known):
+        if answer["problem"] and (named or answered is None):
             problems.append(f"slot {slot}: {answer['problem']}")
     judged = candidate or champion
     return {
         "workload": connection.workload,
         "endpoint": connection.endpoint,
+        "registry_answers": answered is not None,
         "slots": slots,
         "traffic": traffic,
         "champion": champion,
@@ -93,13 +107,13 @@ def _or_none[T](ask: Callable[[], T], problems: list[str]) -> T | None:
         return None
 
 
-def _probe(part: Part) -> Picture:
+def _probe(client: httpx.Client, part: Part) -> Picture:
     import httpx
 
     began = time.perf_counter()
     try:
-        code = httpx.get(part.health, timeout=_TIMEOUT_SECONDS).status_code
-        healthy, detail = code == _OK, f"answers {code}"
+        code = client.get(part.health).status_code
+        healthy, detail = code in _WELL, f"answers {code}"
     except httpx.HTTPError as error:
         healthy, detail = False, f"does not answer ({type(error).__name__})"
     return {
@@ -111,13 +125,13 @@ def _probe(part: Part) -> Picture:
     }
 
 
-def _slot(url: str) -> Picture:
+def _slot(client: httpx.Client, url: str) -> Picture:
     """What the model server at `url` says of itself."""
     import httpx
 
     version: int | None = None
     try:
-        answer = httpx.get(f"{url}/version", timeout=_TIMEOUT_SECONDS).json()
+        answer = client.get(f"{url}/version").json()
         version = int(answer["version"]) if answer.get("version") else None
         problem = answer.get("problem") or (None if version else "holds no model")
     except (httpx.HTTPError, ValueError, AttributeError, TypeError) as error:
@@ -125,13 +139,13 @@ def _slot(url: str) -> Picture:
     return {"version": version, "ready": version is not None, "problem": problem, "url": url}
 
 
-def _versions(connection: Connection) -> dict[str, Picture]:
+def _versions(connection: Connection, client: httpx.Client) -> dict[str, Picture]:
     """Alias → its version; `champion` and `candidate` with what is recorded about them."""
     import httpx
 
     if connection.tracking_uri.startswith("http"):
         try:
-            httpx.get(f"{connection.tracking_uri}/health", timeout=_TIMEOUT_SECONDS)
+            client.get(f"{connection.tracking_uri}/health")
         except httpx.HTTPError as error:
             raise DeliveryError(
                 f"the registry at {connection.tracking_uri} does not answer "

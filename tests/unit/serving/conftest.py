@@ -60,6 +60,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture
+def free_ports() -> Callable[[int], list[int]]:
+    return lambda number: [free_port() for _ in range(number)]
+
+
+@pytest.fixture
+def answering() -> Callable[[str], None]:
+    """Waits until a URL answers 200."""
+    return lambda url: (
+        wait_until(lambda: httpx.get(url).status_code == 200, f"{url} answers") and None
+    )
+
+
 @dataclass
 class Process:
     """A process that a test started, and the file that it writes to."""
