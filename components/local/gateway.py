@@ -321,7 +321,7 @@ global
     stats socket {socket} mode 600 level admin expose-fd listeners
     stats timeout 10s
     maxconn {max_connections}
-    hard-stop-after 30s
+    hard-stop-after 60s
     tune.bufsize {buffer}
 
 defaults
@@ -330,6 +330,9 @@ defaults
     # a request, head and body, must arrive within http-request: slow clients hold a connection
     # here and never a model server
     option http-buffer-request
+    # a reload answers once more on each idle connection before it closes it: a client that writes
+    # as it closes would lose a request
+    option idle-close-on-response
     timeout http-request 5s
     timeout http-keep-alive 30s
     timeout client 15s

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import signal
 import threading
 import time
 from collections import Counter
@@ -246,6 +247,31 @@ def test_no_request_is_lost_when_a_slot_hangs_up_empties_or_dies(
     a.stop()
     for _ in range(20):
         assert gateway_place.slot_of(client, "one") == "b"
+
+
+def test_a_new_route_reaches_the_running_gateway_and_no_request_is_lost(
+    gateway_place: GatewayPlace, client: httpx.Client
+) -> None:
+    front = gateway_place.front
+    gateway_place.split.set_weights({"a": 30, "b": 70})
+    gateway.write_route(
+        front.home,
+        gateway.Route(
+            namespace="local",
+            deployment="churn",
+            slots={"a": ("127.0.0.1", gateway_place.backends["a"].port)},
+        ),
+    )
+    gateway.render_to(front.home)
+    front.process.running.send_signal(signal.SIGUSR2)
+    other = f"http://127.0.0.1:{front.port}/seldon/local/churn{PREDICTIONS}"
+    deadline = time.monotonic() + 30
+    with httpx.Client(timeout=30) as steady:  # one connection over the whole reload
+        while client.post(other).status_code != 200:
+            assert time.monotonic() < deadline, "the route never came"
+            assert gateway_place.ask(steady).status_code == 200
+        assert gateway_place.ask(steady).status_code == 200
+    assert front.split.running_weights() == {"a": 30, "b": 70}
 
 
 def test_feedback_is_sent_once(gateway_place: GatewayPlace, client: httpx.Client) -> None:
