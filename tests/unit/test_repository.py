@@ -231,3 +231,8 @@ def test_the_licence_is_the_one_that_the_project_declares() -> None:
     assert (
         "Apache License\n                           Version 2.0" in (ROOT / "LICENSE").read_text()
     )
+
+
+def test_the_program_reads_like_a_table_of_contents() -> None:
+    program = (ROOT / "stacks" / "__main__.py").read_text().splitlines()
+    assert len(program) < 80
