@@ -326,9 +326,8 @@ def _workload(found: Mapping[str, Any]) -> list[RenderableType]:
     if found["gates"]:
         rows = tuple(Row(**row) for row in found["gates"]["rows"])
         drawn.append(gate_table(f"{name} version {found['gates']['version']}", rows))
-    drawn.append(
-        f"[dim]next[/] falaj predict {name} · falaj runs {name} · falaj rollback {name} · open"
-    )
+    commands = (f"predict {name}", f"runs {name}", f"rollback {name}", "open")
+    drawn.append(f"[dim]next[/] {' · '.join(f'falaj {command}' for command in commands)}")
     return drawn
 
 
