@@ -19,8 +19,8 @@ up: setup ## the local environment, with a trained model in service
 	$(RUN) pulumi -C workloads stack select --create credit-risk.local
 	$(RUN) pulumi -C workloads $(PULUMI_UP) -s credit-risk.local
 	$(RUN) sh -c 'falaj run credit-risk || [ $$? -eq 2 ]' # 2: missed a gate, the champion serves on
-	$(RUN) falaj status
 	$(RUN) falaj predict credit-risk
+	$(RUN) falaj status
 
 down: ## ends all that `up` started; data stays in .state
 	@if [ ! -d .state/pulumi ]; then exit 0; fi; \
