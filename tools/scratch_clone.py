@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PORT_OFFSET = 3000
+PORT_OFFSET = int(os.environ.get("FALAJ_SCRATCH_PORT_OFFSET", "3000"))
 """Keeps clear of the ports of a local environment that runs with its defaults."""
 
 _AUTHOR = {
