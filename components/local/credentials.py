@@ -8,19 +8,19 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
+from components.local.provider import LocalProvider
+
 BYTES = 32
 
 
-class GeneratedSecretProvider(dynamic.ResourceProvider):
+class GeneratedSecretProvider(LocalProvider):
     """Draws a random text at creation and never again."""
+
+    outputs = frozenset({"value"})
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         """The text is URL-safe and carries 256 bits."""
         return dynamic.CreateResult(secrets.token_hex(8), {"value": secrets.token_urlsafe(BYTES)})
-
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Nothing that a program says changes it."""
-        return dynamic.DiffResult(changes=False)
 
 
 class GeneratedSecret(dynamic.Resource, module="local", name="GeneratedSecret"):

@@ -5,7 +5,6 @@ Owns the file. The part must exist before it and is never restarted by it.
 
 from __future__ import annotations
 
-import sys
 import xmlrpc.client
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pulumi
 from pulumi import dynamic
 
 from components.local import files, gateway, orchestration_files
+from components.local.provider import LocalProvider
 from components.local.supervisor import connect
 
 
@@ -60,12 +60,10 @@ REACTIONS: dict[str, Reaction] = {
 }
 
 
-class DropInProvider(dynamic.ResourceProvider):
+class DropInProvider(LocalProvider):
     """Writes the file and lets the part react."""
 
-    def configure(self, req: dynamic.ConfigureRequest) -> None:
-        """Runs in the provider's process only: users read messages there, not tracebacks."""
-        sys.tracebacklimit = 0
+    replacing = frozenset({"path"})
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         """Replaces a file of that name."""
@@ -82,13 +80,6 @@ class DropInProvider(dynamic.ResourceProvider):
         path = Path(props["path"])
         same = path.exists() and path.read_text() == props["content"]
         return dynamic.ReadResult(id_ if same else "", dict(props))
-
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Another path is another file."""
-        changed = [key for key in news if key != "__provider" and olds.get(key) != news[key]]
-        return dynamic.DiffResult(
-            changes=bool(changed), replaces=[key for key in changed if key == "path"]
-        )
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         """Removes the file; a part that is gone needs no notice."""

@@ -6,7 +6,6 @@ lies under `.state/object-store` and stays there when the component is deleted.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,17 @@ from pulumi import dynamic
 from components.local.credentials import GeneratedSecret
 from components.local.machine import LOOPBACK, Machine, executable
 from components.local.process import Health
+from components.local.provider import LocalProvider
 
 ACCESS_KEY = "falaj"
 ARTIFACTS_BUCKET = "falaj-artifacts"
 DATA_BUCKET = "falaj-data"
 
 
-class BucketProvider(dynamic.ResourceProvider):
+class BucketProvider(LocalProvider):
     """Makes a bucket with versioning on any S3 server."""
 
-    def configure(self, req: dynamic.ConfigureRequest) -> None:
-        """Runs in the provider's process only: users read messages there, not tracebacks."""
-        sys.tracebacklimit = 0
+    replacing = frozenset({"bucket"})
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         """Adopts the bucket when it exists: data outlives the environment."""
@@ -58,13 +56,6 @@ class BucketProvider(dynamic.ResourceProvider):
         except botocore.exceptions.BotoCoreError:
             pulumi.log.debug("the object store is down")
         return dynamic.ReadResult(id_, dict(props))
-
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Another address or key is followed; another name is another bucket."""
-        changed = [key for key in news if key != "__provider" and olds.get(key) != news[key]]
-        return dynamic.DiffResult(
-            changes=bool(changed), replaces=[key for key in changed if key == "bucket"]
-        )
 
     def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
         """Keeps the bucket and remembers the new address."""

@@ -7,12 +7,13 @@ same one and a workload keeps its own.
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import pulumi
 from pulumi import dynamic
+
+from components.local.provider import LocalProvider
 
 SIZE = 4
 
@@ -21,12 +22,11 @@ class NoPortError(Exception):
     """Every block of the range is claimed."""
 
 
-class PortBlockProvider(dynamic.ResourceProvider):
+class PortBlockProvider(LocalProvider):
     """Claims the first free block."""
 
-    def configure(self, req: dynamic.ConfigureRequest) -> None:
-        """Runs in the provider's process only: users read messages there, not tracebacks."""
-        sys.tracebacklimit = 0
+    replacing = frozenset({"claims", "first", "last", "owner"})
+    outputs = frozenset({"port"})
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         """Adopts the owner's block when there is one. Raises `NoPortError`."""
@@ -48,14 +48,6 @@ class PortBlockProvider(dynamic.ResourceProvider):
         raise NoPortError(
             f"the range {first}–{last} has no room for another workload: widen "
             "falaj:local.ports.workloads_first and workloads_last, or remove a workload"
-        )
-
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Another range or owner is another block."""
-        keys = ("claims", "first", "last", "owner")
-        changed = [key for key in keys if olds.get(key) != news.get(key)]
-        return dynamic.DiffResult(
-            changes=bool(changed), replaces=changed, delete_before_replace=True
         )
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:

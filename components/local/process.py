@@ -28,6 +28,7 @@ from supervisor.xmlrpc import Faults
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
 from components.local import files, sweep
+from components.local.provider import LocalProvider
 from components.local.supervisor import connect, programs_directory
 
 REQUEST_SECONDS = 5.0
@@ -84,12 +85,10 @@ class ProcessArgs:
     stop_seconds: int = MINIMUM_STOP_SECONDS
 
 
-class SupervisedProcessProvider(dynamic.ResourceProvider):
+class SupervisedProcessProvider(LocalProvider):
     """Makes supervisord run what the inputs say."""
 
-    def configure(self, req: dynamic.ConfigureRequest) -> None:
-        """Runs in the provider's process only: users read messages there, not tracebacks."""
-        sys.tracebacklimit = 0
+    replacing = frozenset({"program", "socket", "state_directory"})
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         """Adopts, starts or replaces whatever runs under this name. Raises `ProcessError`."""
@@ -114,15 +113,6 @@ class SupervisedProcessProvider(dynamic.ResourceProvider):
         """A program that is not running is gone: the next `up` brings it back."""
         state = _state(props)
         return dynamic.ReadResult(id_ if state in {"RUNNING", "STARTING"} else "", dict(props))
-
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """A change of name or place replaces, any other restarts."""
-        keys = (set(olds) | set(news)) - {"__provider"}
-        changed = sorted(key for key in keys if olds.get(key) != news.get(key))
-        replaces = [key for key in changed if key in {"program", "socket", "state_directory"}]
-        return dynamic.DiffResult(
-            changes=bool(changed), replaces=replaces, delete_before_replace=True
-        )
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         """Stops the program and forgets its section; data and log stay."""

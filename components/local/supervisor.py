@@ -21,6 +21,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from components.local import files, sweep
+from components.local.provider import LocalProvider
 
 START_SECONDS = 30.0
 STOP_SECONDS = 25.0
@@ -76,12 +77,10 @@ def programs_directory(state_directory: str) -> Path:
     return Path(state_directory) / "supervisor" / "programs"
 
 
-class SupervisorProvider(dynamic.ResourceProvider):
+class SupervisorProvider(LocalProvider):
     """Adopts a running supervisord or starts one."""
 
-    def configure(self, req: dynamic.ConfigureRequest) -> None:
-        """Runs in the provider's process only: users read messages there, not tracebacks."""
-        sys.tracebacklimit = 0
+    replacing = frozenset({"socket", "state_directory"})
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         """Raises `SupervisorDownError` with the log's end when it does not come up."""
@@ -93,13 +92,6 @@ class SupervisorProvider(dynamic.ResourceProvider):
     def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
         """A dead daemon is gone: the next `up` starts it again."""
         return dynamic.ReadResult(id_ if answers(props["socket"]) else "", dict(props))
-
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Another place is another daemon."""
-        changed = [key for key in ("socket", "state_directory") if olds.get(key) != news.get(key)]
-        return dynamic.DiffResult(
-            changes=bool(changed), replaces=changed, delete_before_replace=True
-        )
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         """Stops the daemon and whatever of this clone still runs."""
