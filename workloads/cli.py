@@ -44,9 +44,14 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Train again although data and code are the same.")
     ] = False,
-    no_release: Annotated[
-        bool, typer.Option("--no-release", help="Stop when the version is approved.")
-    ] = False,
+    until: Annotated[
+        str,
+        typer.Option(
+            metavar="STEP",
+            help="Stop after this step: ingest, validate, train, evaluate, register, gate, "
+            "approve or release.",
+        ),
+    ] = "release",
     spec: Annotated[
         Path | None, typer.Option(help="Use this file in place of the workload's workload.yaml.")
     ] = None,
@@ -59,24 +64,26 @@ def run(
     """
     from workloads.delivery import pipeline
     from workloads.delivery.connection import connect
+    from workloads.delivery.errors import DeliveryError
     from workloads.delivery.spec import load
+
+    if until not in pipeline.STEPS:
+        raise DeliveryError(f"--until {until}: is no step; steps: {', '.join(pipeline.STEPS)}")
 
     # a terminated run ends like an interrupted one: it stops its training job first
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _shown(as_json) as (console, watch):
         chosen, connection = load(workload, spec), connect(workload, env)
         try:
-            outcome = pipeline.run(
-                connection, chosen, force=force, release=not no_release, watch=watch
-            )
+            outcome = pipeline.run(connection, chosen, force=force, until=until, watch=watch)
         except KeyboardInterrupt:
             console.print(f"Stopped, nothing is half done. Go on with: falaj run {workload}")
             raise typer.Exit(INTERRUPTED) from None
         if as_json:
-            _print_json(outcome)
-        else:
+            _print_json(outcome or {"status": "stopped", "workload": workload, "until": until})
+        elif outcome is not None:
             _show_outcome(console, outcome)
-    if not outcome.passed:
+    if outcome is not None and not outcome.passed:
         raise typer.Exit(GATE_FAILED)
 
 

@@ -32,6 +32,9 @@ LOCK = "run.lock"
 AUTOMATIC = "the environment's setting auto_approve"
 """The approver where no person is asked."""
 
+STEPS = ("ingest", "validate", "train", "evaluate", "register", "gate", "approve", "release")
+"""The chain, in its order."""
+
 Status = Literal["released", "approved", "unchanged", "withdrawn", "waiting", "failed"]
 
 
@@ -91,13 +94,14 @@ def run(
     workload: Workload,
     *,
     force: bool = False,
-    release: bool = True,
+    until: str = STEPS[-1],
     watch: Watch | None = None,
-) -> Outcome:
+) -> Outcome | None:
     """Runs every step that is not done yet. `force` trains again from unchanged data and code.
 
-    Raises `BusyError` while another run of the workload goes, `DeliveryError` when a step cannot go
-    on. A missed gate is an outcome, not an error.
+    `until` names the last of `STEPS` to run; a run that ends before there is a version to judge
+    gives `None`. Raises `BusyError` while another run of the workload goes, `DeliveryError` when a
+    step cannot go on. A missed gate is an outcome, not an error.
     """
     registry.require_up(connection)
     with registry.told(connection), exclusive(connection) as run_id:
@@ -107,11 +111,16 @@ def run(
             known = "the same as before" if ingested.reused else "new"
             say(f"{ingested.rows:,} rows, data version {ingested.version} ({known})")
         _end_leftovers(connection)
+        if until == "ingest":
+            return None
         mark = fingerprint.fingerprint(workload, ingested.source_sha256)
         origin = Origin(ingested.version, fingerprint.code_commit(workload), mark, run_id)
         found = None if force else registering.version_of(connection, mark)
         if found is None:
-            version = _make(connection, workload, origin, steps)
+            made = _make(connection, workload, origin, steps, until)
+            if made is None:
+                return None
+            version = made
         else:
             settled = _settled(connection, found)
             if settled is not None:
@@ -119,38 +128,50 @@ def run(
             version = int(found.version)
             steps.note(f"version {version} was made from the same data and code: taking it up")
             registering.register(connection, found.run_id, origin)
-        status = _judge(connection, workload, version, steps)
-        if status == "approved" and release:
+        if until == "register":
+            return None
+        status = _judge(connection, workload, version, steps, until)
+        if status == "approved" and until == "release":
             from workloads.delivery import release as releasing
 
             with steps.step("release") as say:
                 record = releasing.release(connection, version, steps.tell)
                 say(f"version {version} answers in slot {record.slot}")
             status = "released"
-        made = registry.version(connection, version)
-        return _outcome(connection, status, made, steps, trained=found is None)
+        judged = registry.version(connection, version)
+        return _outcome(connection, status, judged, steps, trained=found is None)
 
 
-def _make(connection: Connection, workload: Workload, origin: Origin, steps: _Steps) -> int:
-    """Validates, trains, evaluates and registers; returns the new version."""
+def _make(
+    connection: Connection, workload: Workload, origin: Origin, steps: _Steps, until: str
+) -> int | None:
+    """Validates, trains, evaluates and registers; returns the new version if it got that far."""
     with steps.step("validate") as say:
         report = validate.validate(connection, workload, origin.data_version)
         say(f"{report.rows:,} rows fit the schema")
+    if until == "validate":
+        return None
     with steps.step("train") as say:
         trained = training.train(connection, workload, origin, steps.tell_trials)
         best = trained.finalists[0]
         say(f"{trained.trials} trials, best {best.family} with AUC {best.cv_auc:.4f}")
+    if until == "train":
+        return None
     with steps.step("evaluate") as say:
         first, *_ = evaluate.evaluate(connection, workload.spec, trained)
         auc, brier = first.figures[evaluate.AUC], first.figures[evaluate.BRIER]
         say(f"AUC {auc:.4f}, Brier score {brier:.4f} on {first.rows:,} hold-out rows")
+    if until == "evaluate":
+        return None
     with steps.step("register") as say:
         registered = registering.register(connection, first.run_id, origin)
         say(f"version {registered.version}, alias {registry.CANDIDATE}")
     return registered.version
 
 
-def _judge(connection: Connection, workload: Workload, version: int, steps: _Steps) -> Status:
+def _judge(
+    connection: Connection, workload: Workload, version: int, steps: _Steps, until: str
+) -> Status:
     """Takes `version` through the gates and, where the environment may, approves it."""
     with steps.step("gate") as say:
         gated = gating.gate(connection, workload.spec, version)
@@ -158,6 +179,8 @@ def _judge(connection: Connection, workload: Workload, version: int, steps: _Ste
         say(f"{missed} of {len(gated.rows)} missed" if missed else f"all {len(gated.rows)} passed")
     if not gated.passed:
         return "failed"
+    if until == "gate":
+        return "waiting"
     with steps.step("approve") as say:
         approval = approving.approval_of(connection, version)
         if approval is None and connection.auto_approve:

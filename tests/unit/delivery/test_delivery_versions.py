@@ -380,16 +380,27 @@ def made_before(
 def test_a_run_takes_up_what_a_killed_run_registered(
     connection: Connection, made_before: int, shipped: Workload
 ) -> None:
-    outcome = pipeline.run(connection, shipped, release=False)
+    outcome = pipeline.run(connection, shipped, until="approve")
+    assert outcome is not None
     assert (outcome.status, outcome.version, outcome.trained) == ("waiting", made_before, False)
     assert approve.approval_of(connection, made_before) is None
     approving = replace(connection, auto_approve=True)
-    outcome = pipeline.run(approving, shipped, release=False)
+    outcome = pipeline.run(approving, shipped, until="approve")
     assert (outcome.status, outcome.version) == ("approved", made_before)
     approval = approve.approval_of(connection, made_before)
     assert approval is not None
     assert approval.automatic
     assert len(registry.versions(connection)) == 1
+
+
+@pytest.mark.parametrize("step", ["ingest", "register", "gate"])
+def test_a_run_stops_after_the_step_that_is_asked_for(
+    connection: Connection, made_before: int, shipped: Workload, step: str
+) -> None:
+    outcome = pipeline.run(replace(connection, auto_approve=True), shipped, until=step)
+    assert (outcome is None) == (step != "gate")
+    assert (gate.gates_of(connection, made_before) is None) == (step != "gate")
+    assert approve.approval_of(connection, made_before) is None
 
 
 def test_a_run_leaves_a_champion_of_the_same_making_alone(
