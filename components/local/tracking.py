@@ -43,7 +43,7 @@ class Tracking(pulumi.ComponentResource):
             # `mlflow server` would start this very command as a child, which outlives it when it
             # is killed and keeps the port; what it tells the child is told here instead
             command=python(
-                *("-m", "uvicorn", "mlflow.server.fastapi_app:app"),
+                *("-m", "uvicorn", "components.local.tracking_app:app"),
                 *("--host", LOOPBACK, "--port", str(port), "--workers", "1"),
                 *("--log-level", "warning"),
             ),
@@ -58,6 +58,8 @@ class Tracking(pulumi.ComponentResource):
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
                 "MLFLOW_DISABLE_TELEMETRY": "true",
                 "DO_NOT_TRACK": "true",
+                # it hands requests on to models elsewhere
+                "MLFLOW_ENABLE_AI_GATEWAY": "false",
             },
             directories=(machine.directory("tracking"),),
             health=Health(

@@ -53,6 +53,8 @@ _QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""MLflow's pages then show trainings first, not traces of language models."""
 _ADDED_BY_DOWNLOAD = "registered_model_meta"
 
 
@@ -92,13 +94,15 @@ def experiment_id(connection: Connection) -> str:
     found = mlflow.get_experiment_by_name(connection.workload)
     if found is None:
         try:
-            return str(mlflow.create_experiment(connection.workload))
+            return str(mlflow.create_experiment(connection.workload, tags=_KIND))
         except MlflowException:  # made by somebody else in between
             found = mlflow.get_experiment_by_name(connection.workload)
             if found is None:
                 raise
     if found.lifecycle_stage == "deleted":
         mlflow.restore_experiment(found.experiment_id)
+    for name in _KIND.keys() - found.tags.keys():
+        mlflow.set_experiment_tag(found.experiment_id, name, _KIND[name])
     return str(found.experiment_id)
 
 
