@@ -1,7 +1,7 @@
 """Prometheus: what every part and every workload measures, and the rules that raise an alert.
 
-Owns the server, its scrape configuration and the platform's own rules. A workload adds a file of
-targets and a file of rules as drop-ins.
+Owns the server, its scrape configuration, the page that shows serving, and the platform's own
+rules. A workload adds a file of targets and a file of rules as drop-ins.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from components.local.process import Health
 SERVING_SCRAPE_SECONDS = 2
 SCRAPE_SECONDS = 15
 RETENTION = "15d"
+
+SERVING_PAGE = Path(__file__).parent / "consoles" / "serving.html"
+"""Drawn by Prometheus itself at `/consoles/serving.html`."""
 
 PLATFORM_RULES = {
     "groups": [
@@ -79,6 +82,7 @@ class Monitoring(pulumi.ComponentResource):
                 f"--storage.tsdb.path={home}/data",
                 f"--storage.tsdb.retention.time={RETENTION}",
                 f"--web.listen-address={LOOPBACK}:{machine.ports['monitoring']}",
+                f"--web.console.templates={home}/consoles",
                 "--log.level=warn",
             ],
             directories=(f"{home}/data", f"{home}/rules", f"{home}/targets"),
@@ -86,6 +90,7 @@ class Monitoring(pulumi.ComponentResource):
                 f"{home}/prometheus.yml": yaml.safe_dump(
                     self._configuration(machine, home), sort_keys=False
                 ),
+                f"{home}/consoles/{SERVING_PAGE.name}": SERVING_PAGE.read_text(encoding="utf-8"),
                 f"{home}/rules/platform.yml": yaml.safe_dump(PLATFORM_RULES, sort_keys=False),
             },
             health=Health(url=f"{self.url}/-/ready"),
@@ -99,6 +104,10 @@ class Monitoring(pulumi.ComponentResource):
             target = f"{LOOPBACK}:{machine.ports[port]}"
             return {"job_name": job, "static_configs": [{"targets": [target]}]}
 
+        often: dict[str, object] = {
+            "scrape_interval": f"{SERVING_SCRAPE_SECONDS}s",
+            "scrape_timeout": f"{SERVING_SCRAPE_SECONDS}s",
+        }
         ray = Path(machine.runtime_directory) / "ray" / "prom_metrics_service_discovery.json"
         return {
             "global": {
@@ -108,13 +117,13 @@ class Monitoring(pulumi.ComponentResource):
             "rule_files": [f"{home}/rules/*.yml"],
             "scrape_configs": [
                 static("monitoring", "monitoring"),
-                static("gateway", "gateway_metrics"),
+                # beside the servers' figures, the split that led to them
+                static("gateway", "gateway_metrics") | often,
                 {"job_name": "training", "file_sd_configs": [{"files": [str(ray)]}]},
                 {
                     "job_name": "serving",
-                    "scrape_interval": f"{SERVING_SCRAPE_SECONDS}s",
-                    "scrape_timeout": f"{SERVING_SCRAPE_SECONDS}s",
                     "file_sd_configs": [{"files": [f"{home}/targets/*.json"]}],
-                },
+                }
+                | often,
             ],
         }
