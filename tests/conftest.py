@@ -9,6 +9,7 @@ import sys
 import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pulumi.runtime import mocks
 from components.contract import SECRET_FIELDS, PlatformOutputs
 from stacks.environment import ROOT
 from stacks.offline import Offline, offline
+from tools.scratch_clone import ScratchClone
 
 PACK = ROOT / "policies" / "residency"
 MASKED = "[secret]"
@@ -154,6 +156,60 @@ def project(tmp_path: Path) -> Iterator[Callable[[str], Offline]]:
             return made
 
         yield make
+
+
+# --- the main job, once for every test that looks at what it made ---------------------------------
+
+
+@dataclass(frozen=True)
+class Journey:
+    """A scratch clone after `make up`, and what that printed."""
+
+    clone: ScratchClone
+    printed: str
+
+    @cached_property
+    def outputs(self) -> dict[str, Any]:
+        """The platform's stack outputs, secrets shown."""
+        return self.json("pulumi", "stack", "output", "--json", "--show-secrets", "-s", "local")
+
+    @cached_property
+    def variables(self) -> dict[str, str]:
+        """The environment variables of the workload's code."""
+        answer = self.json(
+            *("pulumi", "-C", "workloads", "stack", "output", "--json", "--show-secrets"),
+            *("-s", "credit-risk.local"),
+        )
+        return dict(answer["variables"])
+
+    def json(self, *command: str) -> Any:
+        """What a command prints, read as JSON; fails the test when the command fails."""
+        ran = self.clone.run(*command)
+        assert ran.returncode == 0, ran.stdout
+        return json.loads(ran.stdout[ran.stdout.index("{") :])
+
+    def status(self) -> dict[str, Any]:
+        """`falaj status --json`."""
+        return dict(self.json("falaj", "status", "--json"))
+
+
+@pytest.fixture(scope="session")
+def journey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
+    clone = ScratchClone.make_at(Path(tmp_path_factory.mktemp("journey")) / "falaj")
+    try:
+        up = clone.make("up")
+        assert up.returncode == 0, up.stdout[-6000:]
+        yield Journey(clone, up.stdout)
+    finally:
+        clone.make("down", seconds=300)
+
+
+# --- order ----------------------------------------------------------------------------------------
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What ends the one environment comes after all that looks at it."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
 # --- the contract ---------------------------------------------------------------------------------

@@ -541,6 +541,7 @@ def test_without_the_environment_pulumi_says_what_to_do(journey: Journey) -> Non
 # --- the end -----------------------------------------------------------------------------------
 
 
+@pytest.mark.last
 def test_make_down_leaves_no_process_and_no_listener(journey: Journey) -> None:
     ports = {port for _, port, _ in listeners(journey)}
     assert ports
@@ -555,6 +556,7 @@ def test_make_down_leaves_no_process_and_no_listener(journey: Journey) -> None:
     assert not ports & listening
 
 
+@pytest.mark.last
 def test_make_clean_leaves_no_file(journey: Journey) -> None:
     runtime = runtime_directory(journey.clone.root)
     clean = journey.clone.make("clean")
