@@ -17,7 +17,6 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from workloads.delivery.connection import Connection
     from workloads.delivery.release import ReleaseRecord
 
 WIDTH = 100
@@ -156,17 +155,20 @@ def open_(
     env: Environment = "local",
     as_json: AsJson = False,
 ) -> None:
-    """Print the addresses of the environment's pages and of the workload's endpoint."""
+    """Print the addresses of the workload's pages, each at what it shows, and of its endpoint."""
+    from workloads.delivery import pages
     from workloads.delivery.connection import connect
     from workloads.delivery.spec import names
 
     connection = connect(workload or names()[0], env)
-    urls = _urls(connection)
+    urls, notes = pages.pages(connection), pages.notes(connection)
     if as_json:
         _print_json(urls)
         return
     for name, url in urls.items():
-        typer.echo(f"{name:<14} {url}")
+        typer.echo(f"{name:<10} {url}")
+        if name in notes:
+            typer.echo(f"{'':<10} {notes[name]}")
 
 
 def _records(workload: str, record: str | None, file: Path | None) -> list[Any]:
@@ -208,11 +210,6 @@ def _plain(value: Any) -> Any:
         return value
     number = float(value)
     return int(number) if number.is_integer() else number
-
-
-def _urls(connection: Connection) -> dict[str, str]:
-    urls = {part.name: part.url for part in connection.parts}
-    return urls | {"endpoint": f"{connection.endpoint}/api/v1.0/predictions"}
 
 
 def _console(*, stderr: bool = False) -> Console:
@@ -320,6 +317,7 @@ def _workload(found: Mapping[str, Any]) -> list[RenderableType]:
             known = found["registry_answers"]
             facts.add_row(role, f"none yet: falaj run {name}" if known else "not known")
     facts.add_row("gateway", f"{found['endpoint']}/api/v1.0/predictions")
+    facts.add_row("look", found["page"])
     for slot, state in found["slots"].items():
         facts.add_row(f"slot {slot}", _slot(state, (found["traffic"] or {}).get(slot)))
     drawn: list[RenderableType] = [Rule(f"[bold]{name}[/]", align="left"), facts]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from workloads.delivery import registry
 from workloads.delivery.connection import Connection, Part, connect
 from workloads.delivery.errors import DeliveryError
+from workloads.delivery.pages import serving
 from workloads.delivery.release import TAG_ROLLED_BACK, traffic_of
 from workloads.delivery.slot import alias_of
 
@@ -62,10 +63,10 @@ def workload_picture(
 ) -> Picture:
     """One workload.
 
-    Keys: `workload`, `endpoint`, `registry_answers`, `slots` (slot → `version`, `ready`, `problem`,
-    `url`), `traffic` (slot → percent, or `None`), `champion` and `candidate` (`version`, `figures`,
-    approval, data and code, or `None`), `gates` (the candidate's table, else the champion's) and
-    `problems`.
+    Keys: `workload`, `endpoint`, `page` (shows serving at a glance), `registry_answers`, `slots`
+    (slot → `version`, `ready`, `problem`, `url`), `traffic` (slot → percent, or `None`), `champion`
+    and `candidate` (`version`, `figures`, approval, data and code, or `None`), `gates` (the
+    candidate's table, else the champion's) and `problems`.
     """
     problems: list[str] = []
     asked = {
@@ -89,6 +90,7 @@ def workload_picture(
     return {
         "workload": connection.workload,
         "endpoint": connection.endpoint,
+        "page": serving(connection),
         "registry_answers": answered is not None,
         "slots": slots,
         "traffic": traffic,
