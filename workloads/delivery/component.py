@@ -191,6 +191,8 @@ class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has 
             "loaded_at": self._loaded_at.isoformat(timespec="seconds") if self._loaded_at else None,
             "loading": self._loading.locked(),
             "problem": self._problem,
+            # null where the answers come from compiled arithmetic, else why they do not
+            "uncompiled": model.scoring.refusal if model else None,
         }
 
     # -- the Seldon protocol -----------------------------------------------------------------
@@ -295,7 +297,7 @@ class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has 
             raise RequestError(f"slot {self.slot} holds no model", 503, "NO_MODEL")
         form, given = request.entries(message)
         records: list[Record] = model.schema.check(given)
-        probabilities = model.score(records)
+        probabilities = model.scoring.score(records)
         if not all(0 <= probability <= 1 for probability in probabilities):
             raise ValueError(f"version {model.version} gave a probability outside 0 to 1")
         decided = [probability >= model.schema.threshold for probability in probabilities]

@@ -13,12 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workloads.delivery import ingest, registry
+from workloads.delivery import compiled, ingest, registry
 from workloads.delivery.connection import Connection
 from workloads.delivery.errors import DeliveryError
+from workloads.delivery.request import Schema
 from workloads.delivery.spec import WorkloadSpec
 from workloads.delivery.split import split, target_of
 from workloads.delivery.train import Trained
+from workloads.delivery.tuning import request_schema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 AUC, BRIER, CALIBRATION = "auc", "brier", "calibration_error"
 LATENCY_P50, LATENCY_P95 = "latency_p50_ms", "latency_p95_ms"
+SERVING_DIFFERENCE = "serving_difference"
 PARITY, OPPORTUNITY = "demographic_parity_difference", "equal_opportunity_difference"
 
 _BINS = 10
@@ -89,7 +92,7 @@ def evaluate(
             figures={
                 **quality(model, holdout, spec),
                 **differences,
-                **latency(model, holdout, spec),
+                **serving(model, holdout, spec),
             },
             groups=groups,
         )
@@ -198,26 +201,29 @@ def fairness(
     return tuple(groups), differences
 
 
-def latency(model: Any, holdout: pd.DataFrame, spec: WorkloadSpec) -> dict[str, float]:
-    """Milliseconds that the model takes for one row in this process: median, 95th percentile.
+def serving(model: Any, holdout: pd.DataFrame, spec: WorkloadSpec) -> dict[str, float]:
+    """Of what a server makes of `model`: how far its probabilities are from the pipeline's on any
+    row, and its milliseconds for one in this process, median and 95th percentile.
 
     Of several rounds the calmest counts: what else the machine does is not the model's doing.
     """
     import numpy as np
 
-    rows = holdout[list(spec.features())]
+    score = compiled.scorer(model, Schema.from_metadata(request_schema(spec))).score
+    records = compiled.records_of(holdout, list(spec.features()))
     rounds = []
     for _ in range(_ROUNDS):
         times = []
         for number in range(_PREDICTIONS):
-            row = rows.iloc[[number % len(rows)]]
+            record = records[number % len(records)]
             start = time.perf_counter()
-            model.predict_proba(row)
+            score([record])
             times.append((time.perf_counter() - start) * 1000)
         p50, p95 = np.percentile(times, [50, 95])
         rounds.append((float(p95), float(p50)))
     p95, p50 = min(rounds)
-    return {LATENCY_P50: p50, LATENCY_P95: p95}
+    apart = compiled.difference(model, score, records)
+    return {SERVING_DIFFERENCE: apart, LATENCY_P50: p50, LATENCY_P95: p95}
 
 
 def _probabilities(model: Any, rows: pd.DataFrame, spec: WorkloadSpec) -> FloatArray:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from workloads.delivery import registry
+from workloads.delivery.compiled import TOLERANCE
 from workloads.delivery.connection import Connection
 from workloads.delivery.evaluate import (
     AUC,
@@ -22,6 +23,7 @@ from workloads.delivery.evaluate import (
     LATENCY_P95,
     OPPORTUNITY,
     PARITY,
+    SERVING_DIFFERENCE,
     evaluation_of,
     holdout_of,
     quality,
@@ -93,6 +95,8 @@ def judge(figures: Mapping[str, float], spec: WorkloadSpec, rival: Rival | None)
         _row(BRIER, figures, "<=", gates.brier.maximum),
         _row(CALIBRATION, figures, "<=", gates.calibration_error.maximum),
         _row(LATENCY_P95, figures, "<=", gates.latency_p95_ms.maximum),
+        # no workload may choose to serve something else than was trained
+        _row(SERVING_DIFFERENCE, figures, "<=", TOLERANCE),
     ]
     if gates.fairness is not None:
         limits = {

@@ -10,28 +10,27 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from workloads.delivery import files, registry
+from filelock import FileLock
+
+from workloads.delivery import compiled, files, registry
+from workloads.delivery.compiled import Served
 from workloads.delivery.errors import DeliveryError, NotUpError
-from workloads.delivery.request import Record, Schema
+from workloads.delivery.request import Schema
 
 log = logging.getLogger(__name__)
 
 METADATA = "falaj"
 """The key of what Falaj says about a model in the metadata of the logged model."""
 
+_LOCK_SECONDS = 120
+
 
 def alias_of(slot: str) -> str:
     """The registry alias that says which version sits in `slot`."""
     return f"slot-{slot}"
-
-
-Scorer = Callable[[Sequence[Record]], list[float]]
-"""Checked records → the probability of the positive outcome for each."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class LoadedModel:
     version: str
     digest: str
     schema: Schema
-    score: Scorer
+    scoring: Served
 
 
 class RegistryDownError(NotUpError):
@@ -101,9 +100,10 @@ class SlotModels:
         Raises `DeliveryError` when the files are not those that were registered, cannot be had, or
         do not make a model that answers.
         """
-        folder = self._copy(version, digest)
-        if folder is None:
-            folder = self._fetch(version, digest)
+        with self._alone():
+            folder = self._copy(version, digest)
+            if folder is None:
+                folder = self._fetch(version, digest)
         try:
             model = _open(folder, version, digest)
         except Exception as error:
@@ -111,15 +111,21 @@ class SlotModels:
                 f"{self.workload} version {version} cannot be loaded: "
                 f"{type(error).__name__}: {_first_line(error)}"
             ) from error
-        files.write_json(self._folder / "loaded.json", {"version": version, "digest": digest})
-        for other in self._folder.glob("model-*"):
-            if other != folder:
-                shutil.rmtree(other, ignore_errors=True)
+        with self._alone():
+            files.write_json(self._folder / "loaded.json", {"version": version, "digest": digest})
+            for other in self._folder.glob("model-*"):
+                if other != folder:
+                    shutil.rmtree(other, ignore_errors=True)
         return model
 
     def forget(self) -> None:
         """Drops the local copy, so that an emptied slot stays empty."""
         (self._folder / "loaded.json").unlink(missing_ok=True)
+
+    def _alone(self) -> FileLock:
+        """Keeps the slot's other workers from the folder: they load the same files."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return FileLock(self._folder / "lock", timeout=_LOCK_SECONDS)
 
     def _place(self, version: str, digest: str) -> Path:
         # a registry that was made anew counts its versions anew
@@ -139,7 +145,6 @@ class SlotModels:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         import mlflow
 
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fetched = self._folder / f".fetch-{os.getpid()}"
         shutil.rmtree(fetched, ignore_errors=True)
         fetched.mkdir()
@@ -173,24 +178,11 @@ def _open(folder: Path, version: str, digest: str) -> LoadedModel:
     if metadata is None:
         raise ValueError(f"its metadata has no {METADATA!r}")
     schema = Schema.from_metadata(metadata)
-    score = _scorer(registry.load_model(folder), schema)
-    (probability,) = score([schema.typical()])
+    served = compiled.scorer(registry.load_model(folder), schema)
+    (probability,) = served.score([schema.typical()])
     if not 0 <= probability <= 1:
         raise ValueError(f"it gives {probability} as a probability")
-    return LoadedModel(version, digest, schema, score)
-
-
-def _scorer(pipeline: Any, schema: Schema) -> Scorer:
-    """Scores with the training pipeline itself: one data frame a request."""
-    import pandas as pd
-
-    names = schema.names
-
-    def score(records: Sequence[Record]) -> list[float]:
-        frame = pd.DataFrame({name: [record[name] for record in records] for name in names})
-        return [float(row[1]) for row in pipeline.predict_proba(frame)]
-
-    return score
+    return LoadedModel(version, digest, schema, served)
 
 
 def _first_line(error: BaseException) -> str:
