@@ -24,7 +24,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,8 @@ class Route:
 
     namespace: str
     deployment: str
-    slots: Mapping[str, tuple[str, int]]
-    """Slot, a single letter → host and port of its model server."""
+    slots: Mapping[str, Sequence[tuple[str, int]]]
+    """Slot, a single letter → host and port of each of its workers."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError` naming what cannot stand in a configuration."""
@@ -77,13 +77,23 @@ class Route:
                 )
         if not self.slots:
             raise ValueError(f"{self.backend} has no slot")
-        for slot, (host, port) in self.slots.items():
+        if len({len(workers) for workers in self.slots.values()}) > 1:
+            raise ValueError(f"{self.backend}: its slots have different numbers of workers")
+        for slot, workers in self.slots.items():
             if not _SLOT.match(slot):
                 raise ValueError(f"{self.backend}: slot {slot!r} is not one lower-case letter")
+            if not workers:
+                raise ValueError(f"{self.backend}: slot {slot} has no worker")
+        for slot, host, port in self._workers():
             if not _is_host(host):
                 raise ValueError(f"{self.backend}: slot {slot} is on {host!r}, which is no host")
             if not isinstance(port, int) or not 0 < port <= 65535:
                 raise ValueError(f"{self.backend}: slot {slot} is on port {port!r}")
+
+    def _workers(self) -> Iterator[tuple[str, str, int]]:
+        for slot, workers in self.slots.items():
+            for host, port in workers:
+                yield slot, host, port
 
     @property
     def backend(self) -> str:
@@ -204,7 +214,7 @@ def route_text(route: Route) -> str:
     entry = {
         "namespace": route.namespace,
         "deployment": route.deployment,
-        "slots": {slot: list(address) for slot, address in route.slots.items()},
+        "slots": {slot: [list(worker) for worker in route.slots[slot]] for slot in route.slots},
     }
     return json.dumps(entry, indent=2)
 
@@ -228,7 +238,10 @@ def render_to(directory: Path) -> Path:
             route = Route(
                 namespace=entry["namespace"],
                 deployment=entry["deployment"],
-                slots={slot: (host, port) for slot, (host, port) in entry["slots"].items()},
+                slots={
+                    slot: [(host, port) for host, port in workers]
+                    for slot, workers in entry["slots"].items()
+                },
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from error
@@ -267,18 +280,23 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _servers(route: Route, weights: Mapping[str, int]) -> str:
-    """One server a slot, and one more each that serves only while no weighted slot is up.
+    """One server a worker, and one more each that serves only while no weighted one is up.
 
     Without the latter the version that is kept warm could not help: HAProxy gives nothing to a
-    server of weight 0.
+    server of weight 0. Every worker has its slot's percent for a weight, and every slot has as many
+    workers, so that the slots' shares are the percents.
     """
+    workers = [
+        (slot, f"{slot}-{number}", _address(host, port))
+        for slot, addresses in route.slots.items()
+        for number, (host, port) in enumerate(addresses, 1)
+    ]
     servers = [
-        f"    server {slot} {_address(*route.slots[slot])} weight {weights[slot]}"
-        for slot in route.slots
+        f"    server {name} {address} weight {weights[slot]}" for slot, name, address in workers
     ]
     spares = [
-        f"    server {slot}-spare {_address(*route.slots[slot])} no-check track {slot} backup"
-        for slot in route.slots
+        f"    server {name}-spare {address} no-check track {name} backup"
+        for _, name, address in workers
     ]
     return "\n".join(servers + spares)
 

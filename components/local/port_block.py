@@ -15,7 +15,7 @@ from pulumi import dynamic
 
 from components.local.provider import LocalProvider
 
-SIZE = 4
+SIZE = 8
 
 
 class NoPortError(Exception):

@@ -1,4 +1,4 @@
-"""A workload on one machine: its two model servers, its route, its metrics and its code location.
+"""A workload on one machine: slots of model servers, route, metrics and code location.
 
 Owns what a deployment is made of. Which version a slot serves and how much traffic it gets belong
 to the release, through the registry's aliases and the weights; `pulumi up` never touches either.
@@ -8,7 +8,6 @@ The platform's parts must exist before it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,11 @@ from components.local.port_block import PortBlock
 from components.local.process import Health, SupervisedProcess
 
 SLOTS = ("a", "b")
+WORKERS = (1, 2)
+"""Of each slot: one can die, or be busy, while another answers."""
+_OFFSETS = {("a", 1): 0, ("b", 1): 1, ("a", 2): 3, ("b", 2): 4}
+"""Slot and worker → place of its port in the workload's block."""
+_CODE_OFFSET = 2
 HEALTH_SECONDS = 120
 
 
@@ -70,29 +74,26 @@ class LocalWorkload(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         first = block.port.apply(int)
-        self._ports: dict[str, pulumi.Output[int]] = {
-            "a": first,
-            "b": first.apply(lambda port: port + 1),
-            "code": first.apply(lambda port: port + 2),
-        }
+        self._first = first
+        self._code_port = first.apply(lambda port: port + _CODE_OFFSET)
         self.variables = self._variables()
         slots: list[pulumi.Resource] = []
         for slot in SLOTS:
             # one after the other: while one restarts, the other answers
-            slots.append(self._slot(slot, *slots))
+            slots += [self._worker(slot, worker, *slots) for worker in WORKERS]
         code = self._code_location()
         self._drop_in(
             "route",
             "gateway",
             self._gateway_directory / "routes" / f"{self._backend}.json",
-            pulumi.Output.all(a=self._ports["a"], b=self._ports["b"]).apply(self._route),
+            first.apply(self._route),
             *slots,
         )
         self._drop_in(
             "targets",
             "monitoring",
             Path(monitoring.targets_path(target.state_directory, args.workload)),
-            pulumi.Output.all(a=self._ports["a"], b=self._ports["b"]).apply(self._targets),
+            first.apply(self._targets),
             *slots,
         )
         self._drop_in(
@@ -105,7 +106,7 @@ class LocalWorkload(pulumi.ComponentResource):
             "location",
             "orchestration",
             Path(target.state_directory) / "orchestration" / "locations" / f"{args.workload}.json",
-            self._ports["code"].apply(
+            self._code_port.apply(
                 lambda port: orchestration_files.location(args.workload, LOOPBACK, port)
             ),
             code,
@@ -120,15 +121,18 @@ class LocalWorkload(pulumi.ComponentResource):
     def _backend(self) -> str:
         return f"{self._args.platform.serving_namespace}.{self._args.workload}"
 
-    def _url(self, port: str) -> pulumi.Output[str]:
-        return self._ports[port].apply(lambda number: f"http://{LOOPBACK}:{number}")
+    def _url(self, slot: str, worker: int) -> pulumi.Output[str]:
+        return self._first.apply(
+            lambda first: f"http://{LOOPBACK}:{first + _OFFSETS[slot, worker]}"
+        )
 
-    def _slot(self, slot: str, *after: pulumi.Resource) -> SupervisedProcess:
-        workload, port = self._args.workload, self._ports[slot]
+    def _worker(self, slot: str, worker: int, *after: pulumi.Resource) -> SupervisedProcess:
+        workload, role = self._args.workload, _role(slot, worker)
+        port = self._first.apply(lambda first: first + _OFFSETS[slot, worker])
         return self._machine.process(
             self,
-            f"{self._name}-slot-{slot}",
-            program=f"{workload}-slot-{slot}",
+            f"{self._name}-{role}",
+            program=f"{workload}-{role}",
             command=[
                 *python("-m", "workloads.delivery.server", "--workload", workload),
                 *("--slot", slot, "--port", port.apply(str)),
@@ -136,15 +140,18 @@ class LocalWorkload(pulumi.ComponentResource):
             environment=self.variables | {"FALAJ_CODE": self._args.code},
             # an empty slot is healthy, one that is still loading its version is not
             health=Health(
-                url=pulumi.Output.concat(self._url(slot), "/version"), expect='"loading": ?false'
+                url=pulumi.Output.concat(self._url(slot, worker), "/version"),
+                expect='"loading": ?false',
             ),
-            more_ports={f"of slot {slot}, from falaj:local.ports.workloads_first": port},
+            more_ports={
+                f"of slot {slot}, worker {worker}, from falaj:local.ports.workloads_first": port
+            },
             stop_seconds=20,
             after=after,
         )
 
     def _code_location(self) -> SupervisedProcess:
-        workload, port = self._args.workload, self._ports["code"]
+        workload, port = self._args.workload, self._code_port
         return self._machine.process(
             self,
             f"{self._name}-code",
@@ -186,20 +193,25 @@ class LocalWorkload(pulumi.ComponentResource):
             pulumi.ResourceOptions(parent=self, depends_on=list(after)),
         )
 
-    def _route(self, ports: Mapping[str, int]) -> str:
+    def _route(self, first: int) -> str:
         return gateway.route_text(
             gateway.Route(
                 namespace=str(self._args.platform.serving_namespace),
                 deployment=self._args.workload,
-                slots={slot: (LOOPBACK, int(ports[slot])) for slot in SLOTS},
+                slots={
+                    slot: [(LOOPBACK, int(first) + _OFFSETS[slot, worker]) for worker in WORKERS]
+                    for slot in SLOTS
+                },
             )
         )
 
-    def _targets(self, ports: Mapping[str, int]) -> str:
+    def _targets(self, first: int) -> str:
         return json.dumps(
             [
                 {
-                    "targets": [f"{LOOPBACK}:{int(ports[slot])}"],
+                    "targets": [
+                        f"{LOOPBACK}:{int(first) + _OFFSETS[slot, worker]}" for worker in WORKERS
+                    ],
                     "labels": {"workload": self._args.workload, "slot": slot},
                 }
                 for slot in SLOTS
@@ -212,7 +224,7 @@ class LocalWorkload(pulumi.ComponentResource):
         state = target.state_directory
         endpoint = f"{platform.serving_gateway_url}/seldon/{platform.serving_namespace}/{workload}"
         slots: pulumi.Output[str] = pulumi.Output.json_dumps(
-            {slot: self._url(slot) for slot in SLOTS}
+            {slot: [self._url(slot, worker) for worker in WORKERS] for slot in SLOTS}
         )
         return {
             "FALAJ_ENVIRONMENT": platform.environment,
@@ -265,10 +277,21 @@ class LocalWorkload(pulumi.ComponentResource):
             part("monitoring", platform.metrics_url, "/-/ready", "monitoring"),
             part("gateway", platform.serving_gateway_url, "/health", "gateway"),
             *(
-                part(f"slot {slot}", self._url(slot), "/live", f"{self._args.workload}-slot-{slot}")
+                part(
+                    f"slot {slot}, worker {worker}",
+                    self._url(slot, worker),
+                    "/live",
+                    f"{self._args.workload}-{_role(slot, worker)}",
+                )
                 for slot in SLOTS
+                for worker in WORKERS
             ),
         ]
+
+
+def _role(slot: str, worker: int) -> str:
+    """The end of a worker's name; the first bears that of the slot."""
+    return f"slot-{slot}" if worker == 1 else f"slot-{slot}-{worker}"
 
 
 def alert_rules(workload: str) -> dict[str, Any]:

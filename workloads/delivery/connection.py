@@ -75,8 +75,8 @@ class Connection:
     """URL before `/api/v1.0/predictions`."""
     metrics_url: str
     orchestrator_url: str
-    slots: dict[str, str]
-    """Slot → URL of its model server."""
+    slots: dict[str, list[str]]
+    """Slot → URL of each of its workers."""
     traffic_weights: Path
     traffic_socket: Path
     traffic_backend: str

@@ -138,6 +138,8 @@ def release(
         except (DeliveryError, KeyboardInterrupt) as error:
             _point(connection, target, now.slots[target])
             journal.note("failed", slot=target, reason=str(error))
+            # one worker may have loaded what another could not
+            _unload(connection, target, progress)
             raise
         reached = split.weights()[target]
         for percent in steps if now.champion is not None else AT_ONCE:
@@ -258,13 +260,22 @@ def _take_off(split: TrafficSplit, now: Standing, slot: str, progress: Progress)
 def _load(
     connection: Connection, split: TrafficSplit, slot: str, number: int, progress: Progress
 ) -> None:
-    """Returns when `slot` answers with version `number` and the gateway knows that it does."""
-    import httpx
-
+    """Returns when every worker of `slot` answers with version `number` and the gateway knows."""
     _point(connection, slot, number)
     progress(f"loading version {number} into slot {slot}")
-    url = connection.slots[slot]
     deadline = time.monotonic() + _READY_SECONDS
+    for url in connection.slots[slot]:
+        _reload(url, slot, number, deadline)
+    while not split.ready().get(slot):
+        if time.monotonic() > deadline:
+            raise DeliveryError(f"the gateway does not find slot {slot} ready")
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _reload(url: str, slot: str, number: int, deadline: float) -> None:
+    """Returns when the worker of `slot` at `url` answers with version `number`."""
+    import httpx
+
     answer: Mapping[str, Any] = {}
     refusal = "it has not answered"
     while time.monotonic() < deadline:
@@ -284,20 +295,19 @@ def _load(
         raise NotUpError(f"the model server of slot {slot} at {url} does not answer ({refusal})")
     if answer.get("version") != str(number):
         raise DeliveryError(f"slot {slot} serves version {answer.get('version')}, not {number}")
-    while not split.ready().get(slot):
-        if time.monotonic() > deadline:
-            raise DeliveryError(f"the gateway does not find slot {slot} ready")
-        time.sleep(_PAUSE_SECONDS)
 
 
 def _unload(connection: Connection, slot: str, progress: Progress) -> None:
-    """Empties a slot that has no traffic any more; nothing depends on its success."""
+    """Lets a slot without traffic follow the registry; nothing depends on its success."""
     import httpx
 
-    try:
-        httpx.post(f"{connection.slots[slot]}/reload", timeout=10).raise_for_status()
-    except httpx.HTTPError as error:
-        progress(f"slot {slot} could not be emptied ({type(error).__name__}); it has no traffic")
+    for url in connection.slots[slot]:
+        try:
+            httpx.post(f"{url}/reload", timeout=10).raise_for_status()
+        except httpx.HTTPError as error:
+            progress(
+                f"{url} did not follow the registry ({type(error).__name__}); it has no traffic"
+            )
 
 
 def _previous(connection: Connection, now: Standing) -> int:

@@ -70,7 +70,8 @@ def workload_picture(
     """
     problems: list[str] = []
     asked = {
-        slot: pool.submit(_slot, client, url) for slot, url in sorted(connection.slots.items())
+        slot: pool.submit(slot_picture, client, urls)
+        for slot, urls in sorted(connection.slots.items())
     }
     split = traffic_of(connection)
     traffic = _or_none(lambda: dict(split.weights()), problems)
@@ -127,7 +128,24 @@ def _probe(client: httpx.Client, part: Part) -> Picture:
     }
 
 
-def _slot(client: httpx.Client, url: str) -> Picture:
+def slot_picture(client: httpx.Client, urls: Sequence[str]) -> Picture:
+    """What the workers of a slot say of themselves, as one; disagreement is a problem."""
+    workers = [_worker(client, url) for url in urls]
+    versions = {worker["version"] for worker in workers}
+    if len(versions) > 1:
+        held = ", ".join(f"{worker['url']} {worker['version'] or 'none'}" for worker in workers)
+        problem = next((worker["problem"] for worker in workers if worker["problem"]), None)
+        return {
+            "version": next(version for version in versions if version is not None),
+            "ready": False,
+            "problem": f"its workers hold different versions ({held})"
+            + (f": {problem}" if problem else ""),
+            "url": urls[0],
+        }
+    return workers[0]
+
+
+def _worker(client: httpx.Client, url: str) -> Picture:
     """What the model server at `url` says of itself."""
     import httpx
 

@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from workloads.delivery.errors import DeliveryError, NotUpError
 
@@ -57,6 +57,14 @@ class TrafficSplit(Protocol):
         ...
 
 
+class _Worker(NamedTuple):
+    """A server of the gateway."""
+
+    name: str
+    weight: int
+    is_up: bool
+
+
 class GatewayTrafficSplit:
     """The split of one backend of the local gateway.
 
@@ -79,23 +87,35 @@ class GatewayTrafficSplit:
 
     def running_weights(self) -> dict[str, int]:
         """The split as the running gateway has it. Raises `GatewayDownError`."""
-        return {slot: weight for slot, (weight, _) in self._servers().items()}
+        # while a split is being set, one worker of a slot may be ahead of another
+        return {
+            slot: round(sum(worker.weight for worker in workers) / len(workers))
+            for slot, workers in self._workers().items()
+        }
 
     def ready(self) -> dict[str, bool]:
         """See `TrafficSplit`. Raises `GatewayDownError`."""
-        return {slot: is_up for slot, (_, is_up) in self._servers().items()}
+        return {
+            slot: all(worker.is_up for worker in workers)
+            for slot, workers in self._workers().items()
+        }
 
     def set_weights(self, weights: Mapping[str, int]) -> None:
         """See `TrafficSplit`. Raises `GatewayDownError` when the file alone could be written."""
         split = self._whole(weights)
         _write(self._file, split)
         # a slot that grows does so before the other shrinks: at no moment has nobody any weight
+        workers = self._workers()
         for slot, weight in sorted(split.items(), key=lambda item: -item[1]):
-            answer = self._ask(f"set weight {self._backend}/{slot} {weight}").strip()
-            if answer:
-                raise TrafficError(f"the gateway refused {weight} for slot {slot}: {answer}")
-        running = self.running_weights()
-        if running != split:
+            for worker in workers.get(slot, ()):
+                answer = self._ask(f"set weight {self._backend}/{worker.name} {weight}").strip()
+                if answer:
+                    raise TrafficError(f"the gateway refused {weight} for {worker.name}: {answer}")
+        running = {
+            slot: sorted({worker.weight for worker in workers})
+            for slot, workers in self._workers().items()
+        }
+        if running != {slot: [weight] for slot, weight in split.items()}:
             raise TrafficError(f"the gateway runs {running} although it was told {split}")
 
     def _whole(self, weights: Mapping[str, int]) -> dict[str, int]:
@@ -109,8 +129,8 @@ class GatewayTrafficSplit:
         _check(split)
         return split
 
-    def _servers(self) -> dict[str, tuple[int, bool]]:
-        """Slot → weight and whether it is up; spares, the servers named `x-spare`, left out."""
+    def _workers(self) -> dict[str, list[_Worker]]:
+        """Slot → its servers, named `x-1`, `x-2`; spares, those named `x-1-spare`, left out."""
         lines = self._ask(f"show servers state {self._backend}").splitlines()
         header = next((line for line in lines if line.startswith("# ")), None)
         if header is None:
@@ -121,11 +141,14 @@ class GatewayTrafficSplit:
             [header.removeprefix("# "), *(line for line in lines if line[:1].isdigit())],
             delimiter=" ",
         )
-        return {
-            row["srv_name"]: (int(row["srv_uweight"]), row["srv_op_state"] in _UP_STATES)
-            for row in rows
-            if row.get("srv_name") and "-" not in row["srv_name"]
-        }
+        workers: dict[str, list[_Worker]] = {}
+        for row in rows:
+            slot, _, rest = str(row.get("srv_name")).partition("-")
+            if rest.isdigit():
+                is_up = row["srv_op_state"] in _UP_STATES
+                worker = _Worker(row["srv_name"], int(row["srv_uweight"]), is_up)
+                workers.setdefault(slot, []).append(worker)
+        return workers
 
     def _ask(self, command: str) -> str:
         """One command to the gateway's run-time socket; returns its answer."""

@@ -54,6 +54,10 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = WAIT_SE
         time.sleep(0.02)
 
 
+def _workers(ports: int | list[int]) -> list[int]:
+    return ports if isinstance(ports, list) else [ports]
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -132,7 +136,7 @@ class Gateway:
     home: Path
     port: int
     metrics_port: int
-    slots: dict[str, int]
+    slots: dict[str, int | list[int]]
     process: Process
 
     @property
@@ -157,12 +161,14 @@ class Gateway:
 
 
 @pytest.fixture
-def new_gateway(run: Callable[..., Process]) -> Iterator[Callable[[dict[str, int]], Gateway]]:
-    """Starts a gateway before the given slots (slot → port)."""
+def new_gateway(
+    run: Callable[..., Process],
+) -> Iterator[Callable[[dict[str, int | list[int]]], Gateway]]:
+    """Starts a gateway before the given slots (slot → port, or the ports of its workers)."""
     # a unix socket's path is short, the one of `tmp_path` is not
     home = Path(tempfile.mkdtemp(prefix="falaj-"))
 
-    def start(slots: dict[str, int]) -> Gateway:
+    def start(slots: dict[str, int | list[int]]) -> Gateway:
         port, metrics_port = free_port(), free_port()
         gateway.write_settings(
             home, port=port, metrics_port=metrics_port, socket_path=home / "gateway.sock"
@@ -172,7 +178,10 @@ def new_gateway(run: Callable[..., Process]) -> Iterator[Callable[[dict[str, int
             gateway.Route(
                 namespace="local",
                 deployment=WORKLOAD,
-                slots={slot: ("127.0.0.1", number) for slot, number in slots.items()},
+                slots={
+                    slot: [("127.0.0.1", port) for port in _workers(ports)]
+                    for slot, ports in slots.items()
+                },
             ),
         )
         process = run("gateway", [sys.executable, "-m", "components.local.gateway", str(home)])
@@ -382,7 +391,10 @@ def connection_of(registry: Registry, tmp_path: Path) -> Callable[..., Connectio
                 "FALAJ_METRICS_URL": "http://127.0.0.1:9",
                 "FALAJ_ORCHESTRATOR_URL": "http://127.0.0.1:9",
                 "FALAJ_SLOTS": json.dumps(
-                    {slot: f"http://127.0.0.1:{port}" for slot, port in front.slots.items()}
+                    {
+                        slot: [f"http://127.0.0.1:{port}" for port in _workers(ports)]
+                        for slot, ports in front.slots.items()
+                    }
                 ),
                 "FALAJ_TRAFFIC_WEIGHTS": str(gateway.weights_path(front.home, front.backend)),
                 "FALAJ_TRAFFIC_SOCKET": str(front.home / "gateway.sock"),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from workloads.delivery import status
 
 
 @pytest.fixture
@@ -84,3 +87,32 @@ def test_an_altered_copy_is_not_served(
     again = new_slot("a")
     again.wait("/ready")
     assert not model.read_bytes().endswith(b"x")
+
+
+def test_two_workers_of_a_slot_load_the_same_files_side_by_side(
+    new_slot: Callable[..., Any], registry: Any
+) -> None:
+    workers = [new_slot("a"), new_slot("a")]
+    registry.point("a", 2)
+    with ThreadPoolExecutor() as pool:
+        loaded = list(
+            pool.map(lambda worker: httpx.post(f"{worker.url}/reload", timeout=60).json(), workers)
+        )
+    assert [(answer["version"], answer["problem"]) for answer in loaded] == [("2", None)] * 2
+
+
+def test_workers_of_a_slot_that_hold_different_versions_are_a_problem(
+    new_slot: Callable[..., Any], registry: Any
+) -> None:
+    registry.point("a", 1)
+    old = new_slot("a")
+    old.wait("/ready")
+    registry.point("a", 2)
+    new = new_slot("a")
+    new.wait("/ready")
+    with httpx.Client(timeout=30) as client:
+        told = status.slot_picture(client, [old.url, new.url])
+        assert not told["ready"]
+        assert "its workers hold different versions" in told["problem"]
+        assert httpx.post(f"{old.url}/reload", timeout=60).status_code == 200
+        assert status.slot_picture(client, [old.url, new.url])["problem"] is None

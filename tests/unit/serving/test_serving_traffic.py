@@ -22,7 +22,7 @@ import pytest
 from components.local import gateway
 from workloads.delivery.traffic import GatewayDownError, TrafficError, TrafficSplit
 
-PLACES = ("gateway_place",)
+PLACES = ("gateway_place", "crowded_place")
 PREDICTIONS = "/api/v1.0/predictions"
 ENTITIES = [f"customer-{number}" for number in range(500)]
 TOLERANCE_PERCENT = 7
@@ -129,6 +129,19 @@ def gateway_place(new_gateway: Callable[..., Any]) -> Iterator[GatewayPlace]:
     yield place
     for backend in backends.values():
         backend.stop()
+
+
+@pytest.fixture
+def crowded_place(new_gateway: Callable[..., Any]) -> Iterator[GatewayPlace]:
+    """The gateway before two workers a slot; `backends` are the first of each."""
+    workers = {slot: [Backend(slot), Backend(slot)] for slot in "ab"}
+    front = new_gateway({slot: [worker.port for worker in workers[slot]] for slot in workers})
+    place = GatewayPlace(front, {slot: first for slot, (first, _) in workers.items()})
+    for slot in "ab":
+        place.wait_for(slot, True)
+    yield place
+    for worker in (*workers["a"], *workers["b"]):
+        worker.stop()
 
 
 @pytest.fixture
@@ -249,6 +262,16 @@ def test_no_request_is_lost_when_a_slot_hangs_up_empties_or_dies(
         assert gateway_place.slot_of(client, "one") == "b"
 
 
+def test_a_worker_that_dies_takes_no_request_with_it_and_its_slot_serves_on(
+    crowded_place: GatewayPlace, client: httpx.Client
+) -> None:
+    before = met(crowded_place, client)
+    assert set(before.values()) == {"a"}
+    crowded_place.backends["a"].stop()
+    assert met(crowded_place, client) == before
+    crowded_place.wait_for("a", False)  # a release goes on when all of its workers are there
+
+
 def test_a_new_route_reaches_the_running_gateway_and_no_request_is_lost(
     gateway_place: GatewayPlace, client: httpx.Client
 ) -> None:
@@ -259,7 +282,7 @@ def test_a_new_route_reaches_the_running_gateway_and_no_request_is_lost(
         gateway.Route(
             namespace="local",
             deployment="churn",
-            slots={"a": ("127.0.0.1", gateway_place.backends["a"].port)},
+            slots={"a": [("127.0.0.1", gateway_place.backends["a"].port)]},
         ),
     )
     gateway.render_to(front.home)
@@ -310,7 +333,7 @@ def test_the_gateway_counts_for_prometheus(
 ) -> None:
     gateway_place.ask(client)
     counted = client.get(f"http://127.0.0.1:{gateway_place.front.metrics_port}/metrics").text
-    assert 'haproxy_server_weight{proxy="local.credit-risk",server="b"}' in counted
+    assert 'haproxy_server_weight{proxy="local.credit-risk",server="b-1"}' in counted
 
 
 @pytest.mark.parametrize(
@@ -320,13 +343,15 @@ def test_the_gateway_counts_for_prometheus(
         {"deployment": "a/../b"},
         {"deployment": "Credit"},
         {"slots": {}},
-        {"slots": {"aa": ("127.0.0.1", 1)}},
-        {"slots": {"a": ("127.0.0.1 weight 5", 1)}},
-        {"slots": {"a": ("127.0.0.1", 70000)}},
+        {"slots": {"aa": [("127.0.0.1", 1)]}},
+        {"slots": {"a": [("127.0.0.1 weight 5", 1)]}},
+        {"slots": {"a": [("127.0.0.1", 70000)]}},
+        {"slots": {"a": []}},
+        {"slots": {"a": [("127.0.0.1", 1), ("127.0.0.1", 2)], "b": [("127.0.0.1", 3)]}},
     ],
 )
 def test_a_route_that_would_write_configuration_is_refused(wrong: dict[str, Any]) -> None:
-    fit = {"namespace": "local", "deployment": "credit", "slots": {"a": ("127.0.0.1", 9110)}}
+    fit = {"namespace": "local", "deployment": "credit", "slots": {"a": [("127.0.0.1", 9110)]}}
     gateway.Route(**fit)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"lower-case|slot"):
         gateway.Route(**(fit | wrong))
