@@ -1,5 +1,8 @@
 """Times of the local environment, from `make setup` to `make down`, as one table.
 
+Between them, while a model is in service, `tests/benchmarks/serving.py` measures predictions and
+memory.
+
     python tests/benchmarks/local.py            caches of packages and builds as they are
     python tests/benchmarks/local.py --cold     with empty caches: downloads and builds everything
 
@@ -9,28 +12,20 @@ Everything happens in a scratch clone on ports of its own. Nothing fails on a ti
 from __future__ import annotations
 
 import argparse
-import http.client
-import json
-import os
-import platform
-import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import psutil
+import machine
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tools.scratch_clone import ScratchClone
 
-REQUESTS = 500
 CACHES = ("GOCACHE", "GOMODCACHE", "UV_CACHE_DIR", "PIP_CACHE_DIR")
 
 
@@ -51,7 +46,7 @@ def main() -> None:
             clone.make("down")
             if cold:  # Go makes its module cache read-only
                 subprocess.run(["chmod", "-R", "u+w", scratch], check=False)
-    table = Table(title=_machine(), title_justify="left")
+    table = Table(title=machine.description(), title_justify="left")
     table.add_column("what")
     table.add_column("seconds", justify="right")
     for what, seconds in rows.items():
@@ -84,10 +79,14 @@ def _measure(clone: ScratchClone, caches: Mapping[str, str], console: Console) -
         timed("pulumi up --refresh without change", *up, "--refresh", "-s", "local")
         timed("pulumi preview", "pulumi", "preview", "-s", "local")
         timed("falaj status", "falaj", "status")
-        _predictions(clone, rows)
+        serving = progress.add_task("predictions, asked in every way")
+        asked = clone.run("python", "tests/benchmarks/serving.py", seconds=1800)
+        progress.remove_task(serving)
+        console.print(asked.stdout, highlight=False)
         timed("falaj run --force, a second version", "falaj", "run", "credit-risk", "--force",
               "--spec", str(_lenient(clone)))  # fmt: skip
         timed("falaj rollback", "falaj", "rollback", "credit-risk")
+        timed("falaj release", "falaj", "release", "credit-risk", "--version", "2")
         timed("make down", "make", "down", plain=True)
         timed("pulumi up, everything from nothing", *up, "-s", "local")
     return rows
@@ -99,39 +98,6 @@ def _lenient(clone: ScratchClone) -> Path:
     text = (clone.root / "workloads/credit_risk/workload.yaml").read_text()
     path.write_text(text.replace("margin: 0.002", "margin: -0.05"))
     return path
-
-
-def _predictions(clone: ScratchClone, rows: dict[str, float]) -> None:
-    sample = json.loads(clone.run("falaj", "predict", "credit-risk", "--json").stdout)
-    endpoint = urlsplit(sample["endpoint"])
-    body = json.dumps(sample["request"])
-    connection = http.client.HTTPConnection(str(endpoint.hostname), endpoint.port, timeout=30)
-
-    def ask() -> float:
-        began = time.perf_counter()
-        connection.request(
-            "POST",
-            f"{endpoint.path}/api/v1.0/predictions",
-            body,
-            {"Content-Type": "application/json"},
-        )
-        connection.getresponse().read()
-        return time.perf_counter() - began
-
-    times = [ask() for _ in range(REQUESTS)]
-    marks = statistics.quantiles(times, n=100)
-    rows[f"one prediction through the gateway, p50 of {REQUESTS}"] = marks[49]
-    rows["the same, p95"] = marks[94]
-    rows["the same, p99"] = marks[98]
-
-
-def _machine() -> str:
-    memory = psutil.virtual_memory().total / 2**30
-    disk = shutil.disk_usage(tempfile.gettempdir()).free / 2**30
-    return (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        f"{memory:.0f} GiB memory, {disk:.0f} GiB disk free, Python {platform.python_version()}"
-    )
 
 
 if __name__ == "__main__":
