@@ -308,7 +308,7 @@ def _seldon(connection: Connection, slot: str, scratch: Path) -> Command:
         "FALAJ_STATE": str(scratch / "state"),
         "PYTHONPATH": str(HERE.parents[1]),
     }
-    return command, variables, "/ready", port
+    return command, variables, "/health/ping", port
 
 
 def _mlserver_environment(scratch: Path) -> Path | str:
@@ -319,7 +319,8 @@ def _mlserver_environment(scratch: Path) -> Path | str:
     home = scratch / "mlserver"
     for command in (
         [uv, "venv", "--quiet", "--python", sys.executable, str(home)],
-        [uv, "pip", "install", "--quiet", "--python", str(home / "bin/python"),
+        [uv, "pip", "install", "--quiet", "--compile-bytecode",
+         "--python", str(home / "bin/python"),
          "--requirements", str(HERE / "mlserver-requirements.txt")],
     ):  # fmt: skip
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
