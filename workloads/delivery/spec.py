@@ -187,8 +187,58 @@ class Gates(_Part):
     champion: Champion
 
 
+class LatencyLimit(_Part):
+    """Milliseconds that the 95th percentile of a version must not pass; at least one is given."""
+
+    maximum: float | None = Field(None, gt=0)
+    over_champion: float | None = Field(None, ge=0)
+    """How much slower than the champion's."""
+
+    @model_validator(mode="after")
+    def _is_a_limit(self) -> Self:
+        if self.maximum is None and self.over_champion is None:
+            raise ValueError("needs maximum, over_champion, or both")
+        return self
+
+
+class Limits(_Part):
+    """What a version in a canary must not pass; shares are of 1."""
+
+    error_rate: Maximum = Maximum(maximum=0.02)
+    """Of the requests that are not the client's fault, those that failed (5xx)."""
+    latency_p95_ms: LatencyLimit = LatencyLimit(maximum=500, over_champion=200)
+    positive_share_difference: Maximum = Maximum(maximum=0.25)
+    """Of the shares of positive decisions, the champion's and the version's, either way."""
+
+
+class Rollout(_Part):
+    """How a version comes into service beside a champion; decides nothing about a model."""
+
+    steps: tuple[int, ...] = (10, 50, 100)
+    """Percents of the traffic, one after the other; each is judged."""
+    window_seconds: int = Field(10, ge=8, le=3600)
+    """A step is passed on figures over this time; a rate needs four scrapes of the metrics."""
+    minimum_requests: int = Field(30, ge=1)
+    """Of each version within the window, before it is judged at all."""
+    timeout_seconds: int = Field(120, ge=10, le=86400)
+    """A step without a verdict after this time is a failed one: the champion gets all again."""
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _is_a_way_up(self) -> Self:
+        steps = list(self.steps)
+        if steps != sorted(set(steps)) or not steps or steps[0] <= 0 or steps[-1] != 100:
+            raise ValueError(f"steps {steps} do not rise from above 0 to 100")
+        if self.timeout_seconds <= self.window_seconds:
+            raise ValueError(
+                f"timeout_seconds {self.timeout_seconds} leave no time after a window of "
+                f"{self.window_seconds} s"
+            )
+        return self
+
+
 class WorkloadSpec(_Part):
-    """One workload, from its source of data to its gates."""
+    """One workload, from its source of data to its way into service."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
     description: str = Field(min_length=1)
@@ -196,6 +246,7 @@ class WorkloadSpec(_Part):
     data: Data
     training: Training
     gates: Gates
+    rollout: Rollout = Rollout()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -247,7 +298,7 @@ class WorkloadSpec(_Part):
 
     def digest(self) -> str:
         """sha256 over all that decides which model comes out and whether it passes."""
-        content = self.model_dump(mode="json", exclude={"description", "owner"})
+        content = self.model_dump(mode="json", exclude={"description", "owner", "rollout"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

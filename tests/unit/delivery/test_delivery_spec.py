@@ -49,6 +49,14 @@ def test_every_mistake_of_a_spec_is_listed_at_once(content: dict[str, Any], pars
         (("data", "columns", "Age", "kind"), "text", "'number' or 'category'"),
         (("gates", "auc", "minimum"), float("nan"), "finite number"),
         (("training", "families", "logistic", "search", "C", "low"), 0, "log needs low above 0"),
+        (("rollout", "steps"), [50, 10, 100], "do not rise from above 0 to 100"),
+        (("rollout", "steps"), [10, 50], "do not rise from above 0 to 100"),
+        (("rollout", "steps"), [0, 100], "do not rise from above 0 to 100"),
+        (("rollout", "steps"), [], "do not rise from above 0 to 100"),
+        (("rollout", "window_seconds"), 7, "greater than or equal to 8"),
+        (("rollout", "timeout_seconds"), 10, "leave no time after a window of 10 s"),
+        (("rollout", "limits", "latency_p95_ms"), {}, "needs maximum, over_champion, or both"),
+        (("rollout", "limits", "error_rat"), {}, "did you mean error_rate?"),
         (("name",), "Credit Risk", "name: String should match pattern"),
     ],
 )
@@ -72,6 +80,15 @@ def test_a_file_that_is_no_spec_is_refused(text: str, said: str, tmp_path: Path)
     file.write_text(text)
     with pytest.raises(SpecError, match=said):
         read(file)
+
+
+def test_a_rollout_decides_nothing_about_a_model_and_has_defaults(
+    content: dict[str, Any], parsed: Parse, shipped: Workload
+) -> None:
+    content["rollout"]["steps"] = [25, 100]
+    assert parsed(content).digest() == shipped.spec.digest()
+    del content["rollout"]
+    assert parsed(content) == shipped.spec
 
 
 def test_a_missing_spec_is_refused(tmp_path: Path) -> None:
