@@ -29,6 +29,10 @@ _OFFSETS = {("a", 1): 0, ("b", 1): 1, ("a", 2): 3, ("b", 2): 4}
 """Slot and worker → place of its port in the workload's block."""
 _CODE_OFFSET = 2
 HEALTH_SECONDS = 120
+SYNTHETIC_PER_SECOND = 40
+"""Requests of the replay during a release: nobody else asks here. Below half of what two cores
+carry with the slowest model server, client included.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +244,7 @@ class LocalWorkload(pulumi.ComponentResource):
             "FALAJ_TRAFFIC_SOCKET": target.gateway_socket,
             "FALAJ_TRAFFIC_BACKEND": self._backend,
             "FALAJ_AUTO_APPROVE": str(platform.automatic_approval).lower(),
+            "FALAJ_SYNTHETIC_TRAFFIC": str(SYNTHETIC_PER_SECOND),
             "FALAJ_STATE": f"{state}/workloads/{workload}",
             "FALAJ_PARTS": pulumi.Output.json_dumps(self._parts()),
             "MLFLOW_TRACKING_URI": str(platform.tracking_uri),

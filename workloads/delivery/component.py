@@ -51,6 +51,11 @@ COLUMNS = ("probability", "decision")
 
 _WHO = ("workload", "slot", "version")
 REQUESTS = Counter("falaj_requests", "Requests for predictions by HTTP status.", (*_WHO, "code"))
+SYNTHETIC = Counter(
+    "falaj_synthetic_requests",
+    "Those of falaj_requests that a release replayed, by what they say of themselves.",
+    _WHO,
+)
 SECONDS = Histogram(
     "falaj_request_seconds",
     "Time to answer a request for predictions, checks included.",
@@ -178,7 +183,17 @@ class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has 
                 MODEL.remove(*who)
         if model:
             MODEL.labels(self.workload, self.slot, model.version, model.digest).set(1)
+            self._begin_counting(model)
         log.info("slot %s serves version %s", self.slot, self.version)
+
+    def _begin_counting(self, model: LoadedModel) -> None:
+        """Shows every counter at 0 before the first request: a rate needs where it began."""
+        who = self._who(model)
+        for code in ("200", "500"):
+            REQUESTS.labels(*who, code)
+        for decision in (POSITIVE, NEGATIVE):
+            PREDICTIONS.labels(*who, decision)
+        SECONDS.labels(*who)
 
     def state(self) -> dict[str, Any]:
         """What the slot holds, and the last problem of loading, for `/version`."""
@@ -281,6 +296,10 @@ class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has 
     def count(self, code: int, model: LoadedModel | None) -> None:
         """Counts an answer; a shell does so for what never reached `predict_raw`."""
         REQUESTS.labels(*self._who(model), str(code)).inc()
+
+    def count_synthetic(self) -> None:
+        """Counts a request that says of itself that it is synthetic."""
+        SYNTHETIC.labels(*self._who(self._model)).inc()
 
     def _who(self, model: LoadedModel | None) -> tuple[str, str, str]:
         return self.workload, self.slot, model.version if model else NO_VERSION

@@ -81,6 +81,8 @@ class Connection:
     traffic_socket: Path
     traffic_backend: str
     auto_approve: bool
+    synthetic_per_second: int
+    """Rate of the synthetic traffic during a release; 0 where a release waits for clients."""
     state: Path
     """A private folder for locks and the journal of runs; made when missing."""
     parts: list[Part]
@@ -114,6 +116,7 @@ class Connection:
             traffic_socket=Path(variables["FALAJ_TRAFFIC_SOCKET"]),
             traffic_backend=variables["FALAJ_TRAFFIC_BACKEND"],
             auto_approve=variables.get("FALAJ_AUTO_APPROVE", "false").lower() == "true",
+            synthetic_per_second=_whole(variables, "FALAJ_SYNTHETIC_TRAFFIC"),
             state=state,
             parts=_parts(variables),
             storage_options=_storage_options(variables),
@@ -190,6 +193,13 @@ def _parts(variables: Mapping[str, str]) -> list[Part]:
         return [Part(**entry) for entry in entries]
     except TypeError as error:
         raise DeliveryError(f"FALAJ_PARTS: {error}") from error
+
+
+def _whole(variables: Mapping[str, str], name: str) -> int:
+    text = variables.get(name) or "0"
+    if not text.isdecimal():
+        raise DeliveryError(f"{name} is {text!r}, expected a whole number, 0 for none")
+    return int(text)
 
 
 def _json(variables: Mapping[str, str], name: str, kind: type, default: str) -> Any:

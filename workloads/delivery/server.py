@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 MAX_BODY_BYTES = 1024 * 1024
+SYNTHETIC_HEADER = "x-falaj-synthetic"
+"""Borne by the requests that a release replays."""
 _DRAIN_SECONDS = 10
 _RETRY_SECONDS = 2.0
 _THREADS = 2
@@ -53,6 +55,8 @@ def application(component: ModelComponent) -> Starlette:
     workers = concurrent.futures.ThreadPoolExecutor(_THREADS, thread_name_prefix="predict")
 
     async def predictions(asked: Request) -> Response:
+        if SYNTHETIC_HEADER in asked.headers:
+            component.count_synthetic()
         message = await _json(asked)
         model = component.model
         if model is not None and model.scoring.is_compiled:

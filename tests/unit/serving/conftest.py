@@ -376,6 +376,55 @@ def steady_slot(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture
+def new_prometheus(run: Callable[..., Process], tmp_path: Path) -> Callable[[dict[str, int]], str]:
+    """Starts a Prometheus that scrapes the model servers (slot → port); returns its address."""
+
+    def start(slots: dict[str, int]) -> str:
+        port = free_port()
+        configuration = tmp_path / "prometheus.json"  # JSON is YAML
+        configuration.write_text(
+            json.dumps(
+                {
+                    "scrape_configs": [
+                        {
+                            "job_name": "serving",
+                            "scrape_interval": "1s",
+                            "scrape_timeout": "1s",
+                            "static_configs": [
+                                {
+                                    "targets": [f"127.0.0.1:{number}"],
+                                    "labels": {"workload": WORKLOAD, "slot": slot},
+                                }
+                                for slot, number in slots.items()
+                            ],
+                        }
+                    ]
+                }
+            )
+        )
+        found = shutil.which("prometheus", path=f"{os.environ['PATH']}:/usr/local/bin:/usr/bin")
+        assert found, "prometheus is not installed: run `make setup`"
+        process = run(
+            "prometheus",
+            [
+                found,
+                f"--config.file={configuration}",
+                f"--storage.tsdb.path={tmp_path / 'prometheus'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--log.level=warn",
+            ],
+        )
+        url = f"http://127.0.0.1:{port}"
+        wait_until(
+            lambda: httpx.get(f"{url}/-/ready").status_code == 200,
+            f"prometheus is ready: {process.log.read_text()}",
+        )
+        return url
+
+    return start
+
+
+@pytest.fixture
 def connection_of(registry: Registry, tmp_path: Path) -> Callable[..., Connection]:
     """The connection of a workload behind a gateway."""
 
