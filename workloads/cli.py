@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workloads.delivery.pipeline import Outcome
 
 GATE_FAILED = 2
-"""Exit status of a run whose version missed a gate."""
+"""Exit status of a run whose version missed a gate, or a limit in its canary."""
 
 INTERRUPTED = 130
 """What a shell expects of a command that was interrupted."""
@@ -60,7 +60,8 @@ def run(
     """Take a workload from its data to a version in service.
 
     Ingests, validates, trains, evaluates, registers, judges and releases; what is done already is
-    skipped. Exit status 2 says that the new version missed a gate: the champion stays.
+    skipped. Exit status 2 says that the new version missed a gate, or passed a limit in its canary:
+    the champion serves on.
     """
     from workloads.delivery import pipeline
     from workloads.delivery.connection import connect
@@ -188,11 +189,15 @@ def _show_outcome(console: Console, outcome: Outcome) -> None:
         "--force to train again.",
         "waiting": f"{name} waits for approval. Next: falaj approve {outcome.workload} "
         f"--version {outcome.version} --approver NAME",
+        "taken_back": f"{name} passed a limit in its canary and was taken back; the champion "
+        f"has all traffic. See: falaj status {outcome.workload}",
         "failed": f"{name} missed a gate and is not released; the champion stays in service.",
     }
     if outcome.status not in ("unchanged", "withdrawn"):
         console.print(gate_table(name, outcome.gates))
-    style = {"failed": "bold red", "waiting": "yellow"}.get(outcome.status, "green")
+    style = {"failed": "bold red", "taken_back": "bold red", "waiting": "yellow"}.get(
+        outcome.status, "green"
+    )
     console.print(said[outcome.status], style=style, highlight=False)
 
 

@@ -5,10 +5,12 @@ Only arguments and tables are here; the work is done in `workloads.delivery`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 _BAR = 20
+_WATCH_PAUSE_SECONDS = 1
 
 app = typer.Typer()
 
@@ -95,20 +98,41 @@ def release(
         int | None, typer.Option(min=1, help="An approved version; the candidate by default.")
     ] = None,
     env: Environment = "local",
+    spec: Annotated[
+        Path | None, typer.Option(help="Use this file in place of the workload's workload.yaml.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put an approved version into service and keep the one before it warm.
+    """Put an approved version into service step by step and keep the one before it warm.
 
-    Nothing is lost on the way, and a release that was interrupted goes on when asked for again.
+    Each step of the workload's `rollout` is judged by its figures, and a version that passes a
+    limit is taken back (exit status 2). Nothing is lost on the way. Interrupted, the version keeps
+    the share that it has: the same command goes on, `falaj rollback` undoes it.
     """
+    from workloads.cli import GATE_FAILED
     from workloads.delivery import registry
     from workloads.delivery.connection import connect
+    from workloads.delivery.release import TakenBackError
     from workloads.delivery.release import release as releasing
+    from workloads.delivery.replay import wanted
+    from workloads.delivery.spec import load
 
-    connection = connect(workload, env)
+    chosen, connection = load(workload, spec), connect(workload, env)
     console = _console(stderr=as_json)
-    with registry.told(connection):
-        done = releasing(connection, version, lambda text: _step(console, text))
+    try:
+        with registry.told(connection):
+            done = releasing(
+                connection,
+                version,
+                _each_once(console),
+                rollout=chosen.spec.rollout,
+                synthetic=wanted(connection, chosen),
+            )
+    except TakenBackError as error:
+        if as_json:
+            _print_json({"error": str(error)})
+        typer.secho(str(error), err=True, fg=typer.colors.RED)
+        raise typer.Exit(GATE_FAILED) from None
     _show_release(console, done, as_json=as_json)
 
 
@@ -133,12 +157,21 @@ def status(
     ] = None,
     *,
     env: Environment = "local",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show traffic and figures as they change, until Ctrl-C.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what runs, who serves, on which figures, and where to look."""
+    from workloads.delivery.errors import DeliveryError
     from workloads.delivery.spec import names
     from workloads.delivery.status import picture
 
+    if watch:
+        if as_json:
+            raise DeliveryError("--watch goes on and on: ask for --json again and again instead")
+        _watch([workload] if workload else names(), env)
+        return
     found = picture(env, [workload] if workload else names())
     if as_json:
         _print_json(found)
@@ -188,28 +221,10 @@ def _records(workload: str, record: str | None, file: Path | None) -> list[Any]:
 
 def _holdout_record(workload: str) -> dict[str, Any]:
     """A record that no model was trained on, as a client would send it."""
-    from workloads.delivery import source
+    from workloads.delivery.replay import applications
     from workloads.delivery.spec import load
-    from workloads.delivery.split import split
 
-    chosen = load(workload)
-    with source.located(chosen.spec.data, chosen.folder) as path:
-        rows = split(source.read(path, chosen.spec.data), chosen.spec).holdout
-    row = rows.iloc[random.randrange(len(rows))]  # noqa: S311 - any will do
-    record = {}
-    for name in chosen.spec.features():
-        value = row[name]
-        # NaN, the frame's word for a missing value, is the one that differs from itself
-        record[name] = None if value is None or value != value else _plain(value)  # noqa: PLR0124
-    return record
-
-
-def _plain(value: Any) -> Any:
-    """A frame's value as JSON knows it, whole numbers without a fraction."""
-    if isinstance(value, str):
-        return value
-    number = float(value)
-    return int(number) if number.is_integer() else number
+    return random.choice(applications(load(workload)))  # noqa: S311 - any will do
 
 
 def _console(*, stderr: bool = False) -> Console:
@@ -225,6 +240,20 @@ def _step(console: Console, text: str) -> None:
     console.print(f"[green]✓[/] {text}")
 
 
+def _each_once(console: Console) -> Callable[[str], None]:
+    """Prints what is new: a release that waits says so again and again, with other numbers."""
+    said = ""
+
+    def say(text: str) -> None:
+        nonlocal said
+        kind = re.sub(r"\d+", "", text)
+        if kind != said:
+            said = kind
+            _step(console, text)
+
+    return say
+
+
 def _show_release(console: Console, done: ReleaseRecord, *, as_json: bool) -> None:
     from dataclasses import asdict
 
@@ -232,6 +261,8 @@ def _show_release(console: Console, done: ReleaseRecord, *, as_json: bool) -> No
         _print_json(asdict(done))
         return
     console.print(f"[green]Version {done.version} of {done.workload} is in service.[/]")
+    if not done.recorded:
+        console.print(f"[yellow]The registry is not told yet: falaj rollback {done.workload}[/]")
     if done.action == "release":
         if done.previous is not None:
             console.print(f"Version {done.previous} is kept warm: falaj rollback {done.workload}")
@@ -321,12 +352,85 @@ def _workload(found: Mapping[str, Any]) -> list[RenderableType]:
     for slot, state in found["slots"].items():
         facts.add_row(f"slot {slot}", _slot(state, (found["traffic"] or {}).get(slot)))
     drawn: list[RenderableType] = [Rule(f"[bold]{name}[/]", align="left"), facts]
+    if found["verdict"]:
+        drawn.append(_verdict(found["verdict"]))
     if found["gates"]:
         rows = tuple(Row(**row) for row in found["gates"]["rows"])
         drawn.append(gate_table(f"{name} version {found['gates']['version']}", rows))
     commands = (f"predict {name}", f"runs {name}", f"rollback {name}", "open")
     drawn.append(f"[dim]next[/] {' · '.join(f'falaj {command}' for command in commands)}")
     return drawn
+
+
+def _watch(workloads: list[str], env: str) -> None:
+    """Draws the live view until it is interrupted."""
+    import httpx
+    from rich.console import Group
+    from rich.live import Live
+
+    from workloads.delivery.connection import connect
+    from workloads.delivery.status import live_picture
+
+    connections = [connect(name, env) for name in workloads]
+    with (
+        httpx.Client(timeout=2) as client,
+        Live(console=_console(), auto_refresh=False) as live,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        while True:
+            drawn = [_live(live_picture(connection, client)) for connection in connections]
+            live.update(Group(*drawn), refresh=True)
+            time.sleep(_WATCH_PAUSE_SECONDS)
+
+
+def _live(found: Mapping[str, Any]) -> RenderableType:
+    """The live picture of one workload."""
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.rule import Rule
+    from rich.table import Table
+
+    from workloads.delivery.status import WATCH_SECONDS
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("slot", style="dim")
+    table.add_column("traffic")
+    for heading in ("version", "requests/s", "errors", "p95 ms", "positive"):
+        table.add_column(heading, justify="right")
+    for slot, state in found["slots"].items():
+        figures = state["figures"] or {}
+        requests = figures.get("requests")
+        rate = None if requests is None else requests / WATCH_SECONDS
+        table.add_row(
+            slot,
+            _bar(state["percent"]),
+            str(state["version"] or "–"),
+            _number(rate, ".1f"),
+            _number(figures.get("error_rate"), ".1%"),
+            _number(figures.get("latency_p95_ms"), ".0f"),
+            _number(figures.get("positive_share"), ".0%"),
+        )
+    drawn: list[RenderableType] = [Rule(f"[bold]{found['workload']}[/]", align="left"), table]
+    if found["verdict"]:
+        drawn.append(_verdict(found["verdict"]))
+    drawn += [f"[red]![/] {escape(problem)}" for problem in found["problems"]]
+    return Group(*drawn)
+
+
+def _verdict(verdict: Mapping[str, Any]) -> str:
+    """The last word of the judge in a line."""
+    from rich.markup import escape
+
+    style = {"promote": "green", "back": "bold red"}.get(verdict["decision"], "yellow")
+    return (
+        f"[dim]judge[/]  version {verdict['version']} at {verdict['step']} % · "
+        f"[{style}]{verdict['decision']}[/] · {escape(verdict['reason'])} "
+        f"[dim]{verdict['at'][11:19]} UTC[/]"
+    )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
 
 
 def _same(found: Mapping[str, Any]) -> bool:
@@ -361,14 +465,17 @@ def _minute(moment: str) -> str:
 
 
 def _slot(state: Mapping[str, Any], percent: int | None) -> str:
-    full = round((percent or 0) * _BAR / 100)
-    bar = f"[cyan]{'█' * full}[/][dim]{'·' * (_BAR - full)}[/]"
-    share = "  ? %" if percent is None else f"{percent:>3} %"
     if state["version"]:
         holds = f"version {state['version']}" + ("" if percent else ", kept warm")
     else:
         holds = f"[red]{state['problem']}[/]" if percent else f"[dim]{state['problem']}[/]"
-    return f"{bar} {share}  {holds}"
+    return f"{_bar(percent)}  {holds}"
+
+
+def _bar(percent: int | None) -> str:
+    full = round((percent or 0) * _BAR / 100)
+    share = "  ? %" if percent is None else f"{percent:>3} %"
+    return f"[cyan]{'█' * full}[/][dim]{'·' * (_BAR - full)}[/] {share}"
 
 
 def _print_json(content: Any) -> None:

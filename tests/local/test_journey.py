@@ -449,10 +449,34 @@ def test_a_rollback_loses_no_request_and_brings_the_old_version_back(journey: Jo
     assert standing(journey)["champion"]["version"] == 1
 
 
-def test_what_was_rolled_back_can_be_released_again(journey: Journey) -> None:
-    again = journey.clone.run("falaj", "release", WORKLOAD, "--version", "3")
+def test_a_canary_outlasts_pulumi_up_refuses_a_second_one_and_goes_on_after_a_kill(
+    journey: Journey, tmp_path: Path
+) -> None:
+    held = declaration(journey, tmp_path, rollout={"window_seconds": 3600, "timeout_seconds": 7200})
+    canary = journey.clone.start("falaj", "release", WORKLOAD, "--version", "3", "--spec", held)
+    try:
+        eventually(lambda: sorted(standing(journey)["traffic"].values()) == [10, 90])
+        before = standing(journey)["traffic"]
+        for project in (("-s", "local"), ("-C", "workloads", "-s", "credit-risk.local")):
+            up = journey.clone.run("pulumi", "up", "--yes", "--skip-preview", "--refresh", *project)
+            assert up.returncode == 0, up.stdout
+            assert not re.search(r"\b(created|updated|replaced|deleted)\b", up.stdout)
+        second = journey.clone.run("falaj", "release", WORKLOAD, "--version", "3")
+        assert second.returncode == 1
+        assert "is running" in second.stdout
+    finally:
+        os.killpg(canary.pid, signal.SIGKILL)
+        canary.wait()
+    after = standing(journey)
+    assert (after["traffic"], after["champion"]["version"]) == (before, 1)
+    with steady_requests(journey) as answers:
+        again = journey.clone.run("falaj", "release", WORKLOAD, "--version", "3")
     assert again.returncode == 0, again.stdout
-    assert standing(journey)["champion"]["version"] == 3
+    assert "replayed, 0 lost" in again.stdout
+    assert {status for status, _ in answers} == {200}
+    released = standing(journey)
+    assert released["champion"]["version"] == 3
+    assert released["verdict"]["decision"] == "promote"
     assert ask(journey, APPLICANT)[1]["meta"]["tags"]["version"] == "3"
 
 

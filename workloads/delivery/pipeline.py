@@ -12,12 +12,12 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from workloads.delivery import approve as approving
-from workloads.delivery import evaluate, fingerprint, ingest, registry, validate
+from workloads.delivery import evaluate, fingerprint, ingest, registry, replay, validate
 from workloads.delivery import gate as gating
 from workloads.delivery import register as registering
 from workloads.delivery import train as training
@@ -35,7 +35,9 @@ AUTOMATIC = "the environment's setting auto_approve"
 STEPS = ("ingest", "validate", "train", "evaluate", "register", "gate", "approve", "release")
 """The chain, in its order."""
 
-Status = Literal["released", "approved", "unchanged", "withdrawn", "waiting", "failed"]
+Status = Literal[
+    "released", "approved", "unchanged", "withdrawn", "waiting", "failed", "taken_back"
+]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Outcome:
     status: Status
     """`released`: in service now; `approved`: may be released; `unchanged`: was in service already;
     `withdrawn`: made before, and taken out of service since; `waiting`: for a person's approval;
-    `failed`: missed a gate, the champion stays.
+    `failed`: missed a gate, the champion stays; `taken_back`: passed a limit in its canary, the
+    champion has all traffic again.
     """
     workload: str
     version: int
@@ -60,7 +63,7 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        return self.status != "failed"
+        return self.status not in ("failed", "taken_back")
 
 
 class Watch(Protocol):
@@ -113,6 +116,7 @@ def run(
         _end_leftovers(connection)
         if until == "ingest":
             return None
+        _tell_registry(connection, steps)
         mark = fingerprint.fingerprint(workload, ingested.source_sha256)
         origin = Origin(ingested.version, fingerprint.code_commit(workload), mark, run_id)
         found = None if force else registering.version_of(connection, mark)
@@ -132,14 +136,38 @@ def run(
             return None
         status = _judge(connection, workload, version, steps, until)
         if status == "approved" and until == "release":
-            from workloads.delivery import release as releasing
-
-            with steps.step("release") as say:
-                record = releasing.release(connection, version, steps.tell)
-                say(f"version {version} answers in slot {record.slot}")
-            status = "released"
+            status = _release(connection, workload, version, steps)
         judged = registry.version(connection, version)
         return _outcome(connection, status, judged, steps, trained=found is None)
+
+
+def _tell_registry(connection: Connection, steps: _Steps) -> None:
+    """Lets the registry know of a rollback first: else it names a champion that serves nobody."""
+    from workloads.delivery import release as releasing
+
+    if releasing.unrecorded(connection):
+        with suppress(BusyError):
+            releasing.settle(connection, steps.note)
+
+
+def _release(connection: Connection, workload: Workload, version: int, steps: _Steps) -> Status:
+    """Takes `version` into service, step by step where there is a champion."""
+    from workloads.delivery import release as releasing
+
+    with steps.step("release") as say:
+        try:
+            record = releasing.release(
+                connection,
+                version,
+                steps.tell,
+                rollout=workload.spec.rollout,
+                synthetic=replay.wanted(connection, workload),
+            )
+        except releasing.TakenBackError as error:
+            say(str(error))
+            return "taken_back"
+        say(f"version {version} answers in slot {record.slot}")
+    return "released"
 
 
 def _make(
@@ -261,8 +289,9 @@ def _settled(connection: Connection, found: Any) -> Status | None:
     champion = registry.version_at(connection, registry.CHAMPION)
     if champion is not None and champion.version == found.version:
         return "unchanged"
-    # it was taken out of service on purpose: no run brings it back unasked
-    return "withdrawn" if registry.TAG_RELEASED in found.tags else None
+    # it was taken out of service, or back in its canary: no run brings it back unasked
+    gone = {registry.TAG_RELEASED, registry.TAG_ROLLED_BACK} & set(found.tags)
+    return "withdrawn" if gone else None
 
 
 def _outcome(

@@ -1,20 +1,26 @@
 """Which version answers: releases it into the free slot, moves the traffic, and takes it back.
 
 Owns the registry's aliases `slot-a`, `slot-b` and `champion` and the traffic's weights, and nothing
-else writes them. One release or rollback of a workload runs at a time.
+else writes them. One release or rollback of a workload runs at a time. What a version does with its
+share of the traffic is judged by `workloads.delivery.judge`; a version that is judged badly, or not
+at all in time, is taken back.
 
 The order of writes makes a kill at any point harmless. One sentence holds at every moment: the
-version with the alias `champion` is the one that should have all traffic, and any weight elsewhere
-is a release that has not ended.
+version with the alias `champion` is the one that should have all traffic, any weight elsewhere is a
+release that has not ended, and a rollback that stands in the journal without its end is stronger
+than both.
 
     release   slot alias → the slot loads it → weights, step by step → `champion`
-    rollback  `champion` → the version that leaves loses its slot alias → weights → it is unloaded
+    rollback  journal → weights → `champion` → the version that leaves loses its slot alias →
+              it is unloaded → journal
 
 A release that was killed before `champion` moved is thus still undone by `rollback`, which gives
-all traffic back to the champion, and goes on where it stood when it is asked for again. A rollback
-that was killed after `champion` moved looks like such a release: asked for again it ends the same
-way. A version that was taken back leaves its slot, so that no fault brings it into service again
-and a second `rollback` finds nothing to go to.
+all traffic back to the champion, and goes on when it is asked for again: at the step that it had
+reached, which is judged anew, since nobody watched meanwhile. A rollback moves the traffic before
+anything else, so that it needs no registry; where it was killed, or the registry was down, the
+journal says so, and the next rollback or release ends it first. A version that was taken back
+leaves its slot, so that no fault brings it into service again and a second `rollback` finds nothing
+to go to.
 """
 
 from __future__ import annotations
@@ -23,27 +29,43 @@ import getpass
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
-from workloads.delivery import registry
+from workloads.delivery import files, registry
 from workloads.delivery.connection import Connection
 from workloads.delivery.errors import BusyError, DeliveryError, NotUpError
+from workloads.delivery.judge import Judge, PrometheusJudge, Seat, Verdict
+from workloads.delivery.replay import Applications, Replay
 from workloads.delivery.slot import alias_of
-from workloads.delivery.traffic import WHOLE, GatewayTrafficSplit, TrafficSplit
+from workloads.delivery.spec import Rollout
+from workloads.delivery.traffic import WHOLE, GatewayDownError, GatewayTrafficSplit, TrafficSplit
 
 Progress = Callable[[str], None]
 
-TAG_ROLLED_BACK = "falaj.rolled_back_at"
 JOURNAL = "releases.jsonl"
-AT_ONCE = (WHOLE,)
+VERDICT = "verdict.json"
+"""What the judge of the running release, or of the last one, said last."""
 
+_REQUEST = "rollback.request"
+"""Asks a release that runs to take its version back."""
 _LOAD_SECONDS = 120
 _READY_SECONDS = 60
+_STOP_SECONDS = 30
+_PROBE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.05
+_JUDGE_SECONDS = 0.5
+
+Judges = Callable[[Connection, Rollout, Seat, Seat], Judge]
+"""Makes the judge of a candidate, named before the champion."""
+
+
+class TakenBackError(DeliveryError):
+    """The version had part of the traffic and was taken back; the champion has all of it."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +85,8 @@ class ReleaseRecord:
     started_at: str
     """ISO 8601, UTC."""
     finished_at: str
+    recorded: bool = True
+    """The registry knows; else the next release or rollback tells it."""
 
 
 @dataclass(frozen=True)
@@ -110,19 +134,24 @@ def release(
     version: int | None,
     progress: Progress,
     *,
+    rollout: Rollout,
+    synthetic: Applications | None = None,
     traffic: TrafficSplit | None = None,
-    steps: Sequence[int] = AT_ONCE,
+    judges: Judges = PrometheusJudge,
 ) -> ReleaseRecord:
     """Puts `version`, by default the candidate, into service and returns when it has all traffic.
 
-    `steps` are the percents that it is given one after the other; the last is 100. Raises
-    `DeliveryError` when the version is unknown, not approved or altered since, or does not load;
-    the champion then serves as before. Raises `BusyError` while another release runs.
+    Beside a champion it gets the steps of `rollout` one after the other, each judged; `synthetic`
+    is replayed meanwhile where given. Without a champion it gets all at once.
+
+    Raises `DeliveryError` when the version is unknown, not approved or altered since, or does not
+    load, `TakenBackError` when it was judged badly; the champion then serves as before. Raises
+    `BusyError` while another release runs.
     """
-    if list(steps) != sorted(set(steps)) or not steps or steps[-1] != WHOLE or steps[0] <= 0:
-        raise ValueError(f"steps {list(steps)} do not rise from above 0 to {WHOLE}")
     with _exclusive(connection):
+        (connection.state / _REQUEST).unlink(missing_ok=True)
         split = traffic or traffic_of(connection)
+        _end_rollback(connection, split, progress)
         now = standing(connection, split)
         number = version if version is not None else _candidate(connection)
         _require_approval(connection, number)
@@ -141,12 +170,24 @@ def release(
             # one worker may have loaded what another could not
             _unload(connection, target, progress)
             raise
-        reached = split.weights()[target]
-        for percent in steps if now.champion is not None else AT_ONCE:
-            if percent > reached:
-                split.set_weights({target: percent, other: WHOLE - percent})
+        if now.champion in (None, number):
+            if split.weights()[target] < WHOLE:
+                split.set_weights({target: WHOLE, other: 0})
                 journal.note("moved", slot=target, weights=dict(split.weights()))
-                progress(f"version {number} in slot {target} has {percent} % of the traffic")
+                progress(f"version {number} in slot {target} has all of the traffic")
+        else:
+            candidate, champion = Seat(target, number), Seat(other, now.champion)
+            way = _Way(
+                connection=connection,
+                split=split,
+                candidate=candidate,
+                champion=champion,
+                rollout=rollout,
+                judge=judges(connection, rollout, candidate, champion),
+                journal=journal,
+                progress=progress,
+            )
+            _climb(way, synthetic)
         if now.champion != number:
             # before the alias: a champion without the tag could never be gone back to
             _tag(connection, number, registry.TAG_RELEASED)
@@ -159,31 +200,38 @@ def rollback(
 ) -> ReleaseRecord:
     """Gives all traffic back to the version that had it before the last release.
 
-    A release that has not ended is undone. Raises `DeliveryError` when there is nothing to go back
-    to, `BusyError` while a release runs.
+    A release that has not ended is undone; one that runs is told to do so itself. Works while the
+    registry is down, which then is told later (`recorded`). Raises `DeliveryError` when there is
+    nothing to go back to, `BusyError` while a release loads a version that has no traffic yet.
     """
+    split = traffic or traffic_of(connection)
+    request = connection.state / _REQUEST
+    try:
+        with _exclusive(connection):
+            return _roll_back(connection, split, progress)
+    except BusyError:
+        files.write_json(request, {"by": getpass.getuser(), "at": _now()})
+        progress("a release is running: asking it to take its version back")
+    with _exclusive(connection, _STOP_SECONDS):
+        if not request.exists():  # it was heard, and done
+            return _end_rollback(connection, split, progress) or _last_rollback(connection)
+        request.unlink()
+        return _roll_back(connection, split, progress)
+
+
+def settle(connection: Connection, progress: Progress) -> None:
+    """Ends a rollback that moved the traffic and could not tell the registry, if there is one."""
     with _exclusive(connection):
-        split = traffic or traffic_of(connection)
-        now = standing(connection, split)
-        if now.champion is None:
-            raise DeliveryError(f"no version of {connection.workload} is in service yet")
-        if now.weights[now.free] > 0:
-            keeper, leaver = now.live, now.free
-        else:
-            keeper, leaver = now.free, now.live
-        number = _previous(connection, now) if keeper == now.free else now.champion
-        leaving = now.slots[leaver] if leaver == now.free else now.champion
-        journal = _Journal(connection, "rollback", number, leaving)
-        journal.note("started", slot=keeper)
-        _load(connection, split, keeper, number, progress)
-        _set_alias(connection, registry.CHAMPION, number)
-        if leaving is not None:
-            _tag(connection, leaving, TAG_ROLLED_BACK)
-        _point(connection, leaver, None)
-        split.set_weights({keeper: WHOLE})
-        progress(f"version {number} in slot {keeper} has all traffic again")
-        _unload(connection, leaver, progress)
-        return journal.finish(slot=keeper, weights=dict(split.weights()))
+        _end_rollback(connection, traffic_of(connection), progress)
+
+
+def unrecorded(connection: Connection) -> dict[str, Any] | None:
+    """The journal's line of a rollback that was begun and not ended, `None` when there is none."""
+    begun = None
+    for line in history(connection):
+        if line["action"] == "rollback" and line["phase"] in ("started", "finished", "failed"):
+            begun = line if line["phase"] == "started" else None
+    return begun
 
 
 def history(connection: Connection) -> list[dict[str, Any]]:
@@ -200,17 +248,246 @@ def history(connection: Connection) -> list[dict[str, Any]]:
     return lines
 
 
-@contextmanager
-def _exclusive(connection: Connection) -> Iterator[None]:
-    from filelock import FileLock, Timeout
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """A candidate's way up beside a champion."""
+
+    connection: Connection
+    split: TrafficSplit
+    candidate: Seat
+    champion: Seat
+    rollout: Rollout
+    judge: Judge
+    journal: _Journal
+    progress: Progress
+
+    @property
+    def name(self) -> str:
+        return f"version {self.candidate.version}"
+
+
+def _climb(way: _Way, synthetic: Applications | None) -> None:
+    """Takes the candidate up step by step. Raises `TakenBackError` after it was taken back."""
+    steps = _ahead(way.rollout.steps, way.split.weights()[way.candidate.slot])
+    records = synthetic() if synthetic else ()
+    limit_seconds = 2 * len(steps) * way.rollout.timeout_seconds
+    rate = way.connection.synthetic_per_second
+    replay = Replay(way.connection.endpoint, records, rate, limit_seconds) if records else None
+    failed: Verdict | None = None
+    with replay or nullcontext():
+        for percent in steps:
+            verdict = _prepared(way, percent) or _judged(way, percent)
+            way.journal.note("judged", step=percent, **verdict.record())
+            way.progress(f"{way.name} at {percent} %: {verdict.reason}")
+            if verdict.decision != "promote":
+                failed = verdict
+                # while the replay still asks: it shows that nothing is lost on the way back
+                _take_back(way, verdict.reason)
+                break
+    if replay:
+        way.journal.note("replayed", **replay.record())
+        way.progress(str(replay))
+    if failed:
+        raise TakenBackError(
+            f"{way.connection.workload} {way.name} was taken back: {failed.reason}; "
+            f"version {way.champion.version} has all of the traffic"
+        )
+
+
+def _take_back(way: _Way, reason: str) -> None:
+    keeper, leaver = way.champion, way.candidate
+    plan = _Plan(keeper.slot, keeper.version, leaver.slot, leaver.version, reason)
+    _move_back(way.connection, way.split, plan, way.progress)
+
+
+def _ahead(steps: tuple[int, ...], reached: int) -> tuple[int, ...]:
+    """The steps from the one that was reached, which is judged again: nobody watched meanwhile.
+
+    From 100 % it goes down one step, where there is one: only there can versions be compared.
+    """
+    begin = max((step for step in steps if step <= min(reached, WHOLE - 1)), default=steps[0])
+    return tuple(step for step in steps if step >= begin)
+
+
+def _prepared(way: _Way, percent: int) -> Verdict | None:
+    """Waits until the judge can judge; a verdict when it never can, or when it was told to stop."""
+    deadline = time.monotonic() + way.rollout.timeout_seconds
+    while missing := way.judge.prepared(percent):
+        if time.monotonic() > deadline:
+            return Verdict("back", f"nobody can judge it: {missing}")
+        if asked := _asked_to_stop(way.connection):
+            return asked
+        way.progress(f"{way.name} waits: {missing}")
+        time.sleep(_JUDGE_SECONDS)
+    return _asked_to_stop(way.connection)
+
+
+def _judged(way: _Way, percent: int) -> Verdict:
+    """Gives the candidate its share and waits until that is judged one way or the other."""
+    way.split.set_weights({way.candidate.slot: percent, way.champion.slot: WHOLE - percent})
+    began = time.monotonic()
+    limit = way.rollout.timeout_seconds
+    way.journal.note("moved", slot=way.candidate.slot, weights=dict(way.split.weights()))
+    while True:
+        seconds = time.monotonic() - began
+        verdict = _asked_to_stop(way.connection) or way.judge.verdict(percent, seconds)
+        if verdict.decision == "wait" and seconds > limit:
+            reason = f"no verdict within {limit} s: {verdict.reason}"
+            verdict = Verdict("back", reason, verdict.candidate, verdict.champion)
+        shown = {"at": _now(), "version": way.candidate.version, "step": percent}
+        files.write_json(way.connection.state / VERDICT, shown | verdict.record())
+        if verdict.decision != "wait":
+            return verdict
+        way.progress(f"{way.name} at {percent} %: {verdict.reason}")
+        time.sleep(_JUDGE_SECONDS)
+
+
+def _asked_to_stop(connection: Connection) -> Verdict | None:
+    request = connection.state / _REQUEST
+    if not request.exists():
+        return None
+    asked = files.read_json(request) or {}
+    return Verdict("back", f"{asked.get('by', 'somebody')} asked for a rollback")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A way back: who gets all traffic, and who leaves."""
+
+    keeper: str
+    """A slot."""
+    number: int
+    leaver: str
+    leaving: int | None
+    reason: str = ""
+
+
+def _roll_back(connection: Connection, split: TrafficSplit, progress: Progress) -> ReleaseRecord:
+    ended = _end_rollback(connection, split, progress)
+    if ended:
+        return ended
+    if not _registry_answers(connection):
+        return _move_back(connection, split, _plan_of_journal(connection, split), progress)
+    now = standing(connection, split)
+    if now.champion is None:
+        raise DeliveryError(f"no version of {connection.workload} is in service yet")
+    if now.weights[now.free] > 0:
+        plan = _Plan(now.live, now.champion, now.free, now.slots[now.free])
+    else:
+        plan = _Plan(now.free, _previous(connection, now), now.live, now.champion)
+    return _move_back(connection, split, plan, progress)
+
+
+def _end_rollback(
+    connection: Connection, split: TrafficSplit, progress: Progress
+) -> ReleaseRecord | None:
+    """Ends a rollback that a kill or a dead registry left half done; `None` without one."""
+    begun = unrecorded(connection)
+    if begun is None:
+        return None
+    other = next(slot for slot in sorted(connection.slots) if slot != begun["slot"])
+    progress(f"a rollback to version {begun['version']} was not ended: ending it")
+    plan = _Plan(begun["slot"], begun["version"], other, begun["previous"], begun["reason"])
+    return _move_back(connection, split, plan, progress)
+
+
+def _move_back(
+    connection: Connection, split: TrafficSplit, plan: _Plan, progress: Progress
+) -> ReleaseRecord:
+    """Traffic first, which needs no registry; what is left is told when it answers."""
+    journal = _Journal(connection, "rollback", plan.number, plan.leaving)
+    journal.note("started", slot=plan.keeper, reason=plan.reason)
+    if not _serves(connection, plan.keeper, plan.number):
+        try:
+            _load(connection, split, plan.keeper, plan.number, progress)
+        except DeliveryError as error:
+            journal.note("failed", slot=plan.keeper, reason=str(error))
+            raise
+    try:
+        split.set_weights({plan.keeper: WHOLE})
+    except GatewayDownError as error:
+        progress(str(error))  # it starts with the new split
+    journal.note("moved", slot=plan.keeper, weights=dict(split.weights()))
+    progress(f"version {plan.number} in slot {plan.keeper} has all traffic again")
+    (connection.state / _REQUEST).unlink(missing_ok=True)
+    if not _registry_answers(connection):
+        progress("the registry does not answer; the next rollback or release tells it")
+        return journal.record(plan.keeper, dict(split.weights()), recorded=False)
+    _set_alias(connection, registry.CHAMPION, plan.number)
+    if plan.leaving is not None:
+        _tag(connection, plan.leaving, registry.TAG_ROLLED_BACK)
+    _point(connection, plan.leaver, None)
+    _unload(connection, plan.leaver, progress)
+    return journal.finish(slot=plan.keeper, weights=dict(split.weights()))
+
+
+def _plan_of_journal(connection: Connection, split: TrafficSplit) -> _Plan:
+    """What to go back to while the registry cannot say: what the journal and the slots know."""
+    down = f"the registry at {connection.tracking_uri} does not answer"
+    lines = history(connection)
+    ended = [place for place, line in enumerate(lines) if line["phase"] == "finished"]
+    if not ended:
+        raise NotUpError(f"{down}, and no release stands in the journal")
+    last = lines[ended[-1]]
+    slot, other = last["slot"], next(s for s in sorted(connection.slots) if s != last["slot"])
+    begun = [line for line in lines[ended[-1] :] if line["phase"] == "started"]
+    if split.weights().get(other, 0) > 0:
+        plan = _Plan(slot, last["version"], other, begun[-1]["version"] if begun else None)
+    elif last["action"] == "release" and last["previous"] is not None:
+        plan = _Plan(other, last["previous"], slot, last["version"])
+    else:
+        raise NotUpError(f"{down}, and the journal knows nothing to go back to")
+    if not _serves(connection, plan.keeper, plan.number):
+        raise NotUpError(f"{down}, and slot {plan.keeper} does not hold version {plan.number}")
+    return plan
+
+
+def _serves(connection: Connection, slot: str, number: int) -> bool:
+    """Whether the model server of `slot` answers with version `number` now."""
+    import httpx
 
     try:
-        with FileLock(connection.state / "release.lock", timeout=0):
-            yield
+        answer = httpx.get(f"{connection.slots[slot]}/ready", timeout=_PROBE_SECONDS)
+        return answer.status_code == 200 and answer.json().get("version") == str(number)
+    except (httpx.HTTPError, ValueError, AttributeError):
+        return False
+
+
+def _registry_answers(connection: Connection) -> bool:
+    """Whether it can be told something, found out in `_PROBE_SECONDS`, without MLflow's retries."""
+    import httpx
+
+    if not connection.tracking_uri.startswith("http"):
+        return True
+    try:
+        url = f"{connection.tracking_uri}/health"
+        return httpx.get(url, timeout=_PROBE_SECONDS).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _last_rollback(connection: Connection) -> ReleaseRecord:
+    for line in reversed(history(connection)):
+        if line["phase"] == "finished" and line["action"] == "rollback":
+            return ReleaseRecord(**{k: v for k, v in line.items() if k not in ("phase", "at")})
+    raise DeliveryError(f"{connection.workload} has had no rollback")
+
+
+@contextmanager
+def _exclusive(connection: Connection, wait_seconds: float = 0) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(Path(connection.state) / "release.lock", timeout=wait_seconds)
+    try:
+        lock.acquire()
     except Timeout as error:
         raise BusyError(
             f"another release or rollback of {connection.workload} is running; see `falaj status`"
         ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _candidate(connection: Connection) -> int:
@@ -315,7 +592,7 @@ def _previous(connection: Connection, now: Standing) -> int:
     number = now.slots[now.free]
     tags = registry.version(connection, number).tags if number is not None else {}
     released = tags.get(registry.TAG_RELEASED, "")
-    gone = not released or tags.get(TAG_ROLLED_BACK, "") >= released
+    gone = not released or tags.get(registry.TAG_ROLLED_BACK, "") >= released
     if number is None or number == now.champion or gone:
         what = "nothing" if number is None else f"version {number}, which is not in service"
         raise DeliveryError(
@@ -400,16 +677,20 @@ class _Journal:
         self._append({"phase": phase, "at": _now(), **self._who(), **details})
 
     def finish(self, slot: str, weights: dict[str, int]) -> ReleaseRecord:
-        record = ReleaseRecord(
+        record = self.record(slot, weights)
+        self._append({"phase": "finished", "at": record.finished_at, **asdict(record)})
+        return record
+
+    def record(self, slot: str, weights: dict[str, int], *, recorded: bool = True) -> ReleaseRecord:
+        return ReleaseRecord(
             **self._who(),
             slot=slot,
             weights=weights,
             by=getpass.getuser(),
             started_at=self._started,
             finished_at=_now(),
+            recorded=recorded,
         )
-        self._append({"phase": "finished", "at": record.finished_at, **asdict(record)})
-        return record
 
     def _who(self) -> dict[str, Any]:
         return {

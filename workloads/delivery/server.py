@@ -66,7 +66,9 @@ def application(component: ModelComponent) -> Starlette:
             loop = asyncio.get_running_loop()
             answer = await loop.run_in_executor(workers, component.predict_raw, message)
         code = answer["status"]["code"] if "status" in answer else 200
-        return JSONResponse(answer, code, headers=_headers(component))
+        # a slot may have been swapped or emptied since: the model that answered is named
+        tags = answer.get("meta", {}).get("tags", {})
+        return JSONResponse(answer, code, headers=_headers(component, tags.get("version")))
 
     async def feedback(asked: Request) -> Response:
         message = await _json(asked)
@@ -251,8 +253,8 @@ def _reward(message: Any) -> float:
     raise RequestError("reward: is not a finite number")
 
 
-def _headers(component: ModelComponent) -> dict[str, str]:
-    return {"x-falaj-slot": component.slot, "x-falaj-version": component.version}
+def _headers(component: ModelComponent, version: str | None = None) -> dict[str, str]:
+    return {"x-falaj-slot": component.slot, "x-falaj-version": version or component.version}
 
 
 def _openapi(component: ModelComponent) -> dict[str, Any]:

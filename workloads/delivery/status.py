@@ -9,18 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from workloads.delivery import registry
+from workloads.delivery import files, judge, registry
 from workloads.delivery.connection import Connection, Part, connect
 from workloads.delivery.errors import DeliveryError
 from workloads.delivery.pages import serving
-from workloads.delivery.release import TAG_ROLLED_BACK, traffic_of
+from workloads.delivery.release import VERDICT, traffic_of, unrecorded
 from workloads.delivery.slot import alias_of
 
 if TYPE_CHECKING:
     import httpx
 
+WATCH_SECONDS = 15
+"""What the figures of the live view are taken over."""
 _TIMEOUT_SECONDS = 2.0
 _WELL = {200, 401}
 """A part that asks for its token is well."""
@@ -66,7 +69,8 @@ def workload_picture(
     Keys: `workload`, `endpoint`, `page` (shows serving at a glance), `registry_answers`, `slots`
     (slot → `version`, `ready`, `problem`, `url`), `traffic` (slot → percent, or `None`), `champion`
     and `candidate` (`version`, `figures`, approval, data and code, or `None`), `gates` (the
-    candidate's table, else the champion's) and `problems`.
+    candidate's table, else the champion's), `verdict` (what the judge of the last release said
+    last, or `None`) and `problems`.
     """
     problems: list[str] = []
     asked = {
@@ -87,6 +91,11 @@ def workload_picture(
         named = known.get(alias_of(slot), {}).get("version")
         if answer["problem"] and (named or answered is None):
             problems.append(f"slot {slot}: {answer['problem']}")
+    if begun := unrecorded(connection):
+        problems.append(
+            f"a rollback to version {begun['version']} is not ended: "
+            f"falaj rollback {connection.workload}"
+        )
     judged = candidate or champion
     return {
         "workload": connection.workload,
@@ -98,7 +107,32 @@ def workload_picture(
         "champion": champion,
         "candidate": candidate,
         "gates": judged and judged.pop("gates"),
+        "verdict": files.read_json(connection.state / VERDICT),
         "problems": problems,
+    }
+
+
+def live_picture(connection: Connection, client: httpx.Client) -> Picture:
+    """What changes during a release, asked of gateway, slots and Prometheus alone.
+
+    Keys: `workload`, `slots` (slot → `version`, `percent`, `figures` over `WATCH_SECONDS` as in
+    `judge.Figures.record`, or `None`), `verdict` and `problems`.
+    """
+    problems: list[str] = []
+    traffic = _or_none(lambda: dict(traffic_of(connection).weights()), problems) or {}
+    slots: dict[str, Picture] = {}
+    for slot, urls in sorted(connection.slots.items()):
+        version = slot_picture(client, urls)["version"]
+        ask = partial(judge.figures, connection.metrics_url, connection.workload)
+        seat = judge.Seat(slot, version)
+        figures = version and _or_none(partial(ask, seat, WATCH_SECONDS), problems)
+        slots[slot] = {"version": version, "percent": traffic.get(slot)}
+        slots[slot]["figures"] = figures and figures.record()
+    return {
+        "workload": connection.workload,
+        "slots": slots,
+        "verdict": files.read_json(connection.state / VERDICT),
+        "problems": sorted(set(problems)),
     }
 
 
@@ -205,7 +239,7 @@ def _describe(connection: Connection, version: Any) -> Picture:
         "approved_by": approval and approval["approver"],
         "approved_at": approval and approval["approved_at"],
         "released_at": tags.get(registry.TAG_RELEASED),
-        "rolled_back_at": tags.get(TAG_ROLLED_BACK),
+        "rolled_back_at": tags.get(registry.TAG_ROLLED_BACK),
         "data_version": tags.get(registry.TAG_DATA_VERSION),
         "code_commit": tags.get(registry.TAG_CODE_COMMIT),
         "gates": gates and {"version": int(version.version), **gates},

@@ -9,10 +9,16 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from workloads.cli_serving import app
+from workloads.delivery import replay
+from workloads.delivery.connection import PROJECT
 from workloads.delivery.errors import DeliveryError, NotUpError
+from workloads.delivery.files import write_json
+from workloads.delivery.release import VERDICT
+from workloads.delivery.spec import FILE
 
 WORKLOAD = "credit-risk"
 RECORD = json.dumps({"Income": 120.0, "Amount": 1000, "Job": "fixed"})
@@ -28,13 +34,13 @@ def run(*arguments: str) -> str:
 
 @pytest.fixture
 def connection(
-    registry: Any,
     new_gateway: Callable[..., Any],
     new_slot: Callable[..., Any],
+    new_prometheus: Callable[..., str],
     connection_of: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Any:
-    """An environment with version 1 in service, known by its variables as in a workload's job."""
+    """An environment without a release, known by its variables as in a workload's job."""
     slots = {name: new_slot(name) for name in "ab"}
     front = new_gateway({name: slot.port for name, slot in slots.items()})
     made = connection_of(front)
@@ -42,15 +48,38 @@ def connection(
         {"name": "gateway", "url": front.endpoint, "health": f"{slots['a'].url}/live"},
         {"name": "monitoring", "url": DEAD, "health": DEAD},
     ]
+    changed = {
+        "FALAJ_PARTS": json.dumps(parts),
+        "FALAJ_METRICS_URL": new_prometheus(front.slots),
+        "FALAJ_SYNTHETIC_TRAFFIC": "40",
+    }
     # the commands put them into os.environ too, which must not outlive the test
-    for name, value in (made.variables | {"FALAJ_PARTS": json.dumps(parts)}).items():
+    for name, value in (made.variables | changed).items():
         monkeypatch.setenv(name, value)
     return made
 
 
-def test_release_status_predict_and_rollback_agree(connection: Any) -> None:
+@pytest.fixture
+def lenient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The workload's declaration with a quick rollout, and nothing against other decisions."""
+    # the test's model knows other fields than the workload's; each entity meets one slot
+    monkeypatch.setattr(replay, "applications", lambda _workload: [json.loads(RECORD)] * 300)
+    content = yaml.safe_load((PROJECT / "credit_risk" / FILE).read_text())
+    content["rollout"] = {
+        "steps": [50, 100],
+        "window_seconds": 8,
+        "limits": {"positive_share_difference": {"maximum": 1}},
+    }
+    path = tmp_path / FILE
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def test_release_status_predict_and_rollback_agree(connection: Any, lenient: str) -> None:
     assert json.loads(run("release", WORKLOAD, "--version", "1", "--json"))["version"] == 1
-    said = run("release", WORKLOAD, "--version", "2")
+    said = run("release", WORKLOAD, "--version", "2", "--spec", lenient)
+    assert "version 2 at 50 %: within every limit" in said
+    assert "replayed, 0 lost" in said
     assert "Version 2 of credit-risk is in service" in said
     assert "falaj rollback credit-risk" in said
 
@@ -62,6 +91,8 @@ def test_release_status_predict_and_rollback_agree(connection: Any) -> None:
     assert {slot["version"] for slot in workload["slots"].values()} == {1, 2}
     assert workload["gates"]["rows"][0]["figure"] == "auc"
     assert workload["problems"] == []
+    assert (workload["verdict"]["decision"], workload["verdict"]["step"]) == ("promote", 100)
+    assert "judge  version 2 at 100 % · promote" in run("status", WORKLOAD)
     assert {part["name"]: part["healthy"] for part in found["parts"]} == {
         "gateway": True,
         "monitoring": False,
@@ -90,6 +121,30 @@ def test_status_fits_a_hundred_columns_and_names_what_is_down(connection: Any) -
         "monitoring: d",
     ):
         assert expected in shown
+
+
+def test_the_live_view_shows_figures_and_verdict_until_it_is_interrupted(
+    connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("release", WORKLOAD, "--version", "1")
+    verdict = {"at": "2026-01-01T10:20:30.000+00:00", "version": 2, "step": 10}
+    write_json(connection.state / VERDICT, verdict | {"decision": "wait", "reason": "few requests"})
+    for _ in range(3):
+        run("predict", WORKLOAD, "--record", RECORD)
+    turns = iter(range(3))
+
+    def sleep(_seconds: float) -> None:
+        if next(turns, None) is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("workloads.cli_serving.time.sleep", sleep)
+    shown = run("status", WORKLOAD, "--watch")
+    for expected in ("requests/s", "p95 ms", "100 %", "version 2 at 10 % · wait · few requests"):
+        assert expected in shown
+    monkeypatch.setenv("FALAJ_METRICS_URL", DEAD)
+    assert "gives no figures" in run("status", WORKLOAD, "--watch")
+    with pytest.raises(DeliveryError, match="--watch goes on"):
+        run("status", WORKLOAD, "--watch", "--json")
 
 
 def test_status_is_drawn_although_registry_gateway_and_slots_are_gone(

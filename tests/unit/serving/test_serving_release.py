@@ -6,8 +6,8 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -16,12 +16,28 @@ from filelock import FileLock
 
 from workloads.delivery import release as releases
 from workloads.delivery.connection import Connection
-from workloads.delivery.errors import BusyError, DeliveryError
+from workloads.delivery.errors import BusyError, DeliveryError, NotUpError
+from workloads.delivery.judge import Verdict
+from workloads.delivery.spec import Rollout
 
 PREDICTIONS = "/api/v1.0/predictions"
 WORKLOAD = "credit-risk"
 MESSAGE = {"jsonData": {"records": [{"Income": 120.0, "Amount": 1000, "Job": "fixed"}]}}
 REQUESTS_PER_SECOND = 50
+DEAD = "http://127.0.0.1:9"
+
+
+class Content:
+    """A judge who is content with everything, at once."""
+
+    def __init__(self, *_of: Any) -> None:
+        pass
+
+    def prepared(self, _percent: int) -> str | None:
+        return None
+
+    def verdict(self, _percent: int, _seconds: float) -> Verdict:
+        return Verdict("promote", "as told")
 
 
 @dataclass
@@ -34,8 +50,22 @@ class Place:
     slots: dict[str, Any]
     said: list[str] = field(default_factory=list)
 
-    def release(self, version: int | None, steps: Sequence[int] = (100,)) -> Any:
-        return releases.release(self.connection, version, self.said.append, steps=steps)
+    def release(
+        self,
+        version: int | None,
+        steps: tuple[int, ...] = (100,),
+        *,
+        judges: Any = Content,
+        traffic: Any = None,
+    ) -> Any:
+        return releases.release(
+            self.connection,
+            version,
+            self.said.append,
+            rollout=Rollout(steps=steps),
+            judges=judges,
+            traffic=traffic,
+        )
 
     def rollback(self) -> Any:
         return releases.rollback(self.connection, self.said.append)
@@ -235,13 +265,7 @@ def test_a_release_that_was_killed_goes_on_or_is_undone(
 ) -> None:
     place.release(1)
     with pytest.raises(Killed):
-        releases.release(
-            place.connection,
-            2,
-            place.said.append,
-            traffic=MortalSplit(place.front.split, after),
-            steps=(50, 100),
-        )
+        place.release(2, (50, 100), traffic=MortalSplit(place.front.split, after))
     assert place.standing().champion == 1
     if then == "release":
         place.release(2)
@@ -267,13 +291,169 @@ def test_a_rollback_that_was_killed_never_brings_the_version_back(
         releases.rollback(
             place.connection, place.said.append, traffic=MortalSplit(place.front.split, after)
         )
-    if after:
-        with pytest.raises(DeliveryError, match="nothing to go back to"):
-            place.rollback()
-    else:
-        assert place.rollback().version == 1
+    assert releases.unrecorded(place.connection)
+    assert place.rollback().version == 1
+    assert releases.unrecorded(place.connection) is None
+    with pytest.raises(DeliveryError, match="nothing to go back to"):
+        place.rollback()
     assert place.served() == "1"
     assert place.standing().champion == 1
+
+
+def test_a_release_ends_a_killed_rollback_first(place: Place) -> None:
+    place.release(1)
+    place.release(2)
+    third = place.registry.publish(0.9)
+    with pytest.raises(Killed):
+        releases.rollback(
+            place.connection, place.said.append, traffic=MortalSplit(place.front.split, True)
+        )
+    assert place.release(third).previous == 1
+    assert place.rollback().version == 1
+
+
+def test_a_rollback_works_while_the_registry_is_down_and_tells_it_later(place: Place) -> None:
+    place.release(1)
+    place.release(2)
+    cut_off = replace(place.connection, tracking_uri=DEAD)
+    back = releases.rollback(cut_off, place.said.append)
+    assert (back.version, back.previous, back.recorded) == (1, 2, False)
+    assert place.served() == "1"
+    assert place.standing().champion == 2, "the registry was not told"
+    again = releases.rollback(cut_off, place.said.append)
+    assert (again.version, again.recorded) == (1, False)
+    assert place.rollback().recorded
+    now = place.standing()
+    assert (now.champion, now.slots[now.free]) == (1, None)
+    with pytest.raises(NotUpError, match="nothing to go back to"):
+        releases.rollback(cut_off, place.said.append)
+    assert place.served() == "1"
+
+
+def test_a_canary_is_undone_while_the_registry_is_down(place: Place) -> None:
+    place.release(1)
+    with pytest.raises(Killed):
+        place.release(2, (50, 100), traffic=MortalSplit(place.front.split, True))
+    cut_off = replace(place.connection, tracking_uri=DEAD)
+    assert releases.rollback(cut_off, place.said.append).version == 1
+    assert place.standing().weights[place.standing().live] == 100
+    assert place.rollback().recorded
+    assert {place.served() for _ in range(10)} == {"1"}
+
+
+class Told(Content):
+    """A judge who does what the test says at each step."""
+
+    def __init__(self, **steps: Any) -> None:
+        self.steps = steps
+        self.judged: list[int] = []
+
+    def __call__(self, *_of: Any) -> Told:
+        return self
+
+    def verdict(self, percent: int, _seconds: float) -> Verdict:
+        self.judged.append(percent)
+        told = self.steps.get(f"at_{percent}", "promote")
+        return told() if callable(told) else Verdict(told, f"{told} at {percent}")
+
+
+def test_every_step_is_judged_and_each_judgement_is_on_record(place: Place) -> None:
+    place.release(1)
+    judge = Told()
+    place.release(2, (10, 50, 100), judges=judge)
+    assert judge.judged == [10, 50, 100]
+    lines = [line for line in releases.history(place.connection) if line["phase"] == "judged"]
+    assert [(line["step"], line["decision"]) for line in lines] == [
+        (10, "promote"),
+        (50, "promote"),
+        (100, "promote"),
+    ]
+    assert set(lines[0]["candidate"]) >= {"requests", "error_rate", "positive_share"}
+
+
+@pytest.mark.parametrize("step", [10, 50, 100])
+def test_a_version_that_is_judged_badly_is_taken_back_and_emptied(place: Place, step: int) -> None:
+    place.release(1)
+    with pytest.raises(releases.TakenBackError, match=f"taken back: back at {step}"):
+        place.release(2, (10, 50, 100), judges=Told(**{f"at_{step}": "back"}))
+    now = place.standing()
+    assert (now.champion, now.weights[now.live], now.slots[now.free]) == (1, 100, None)
+    assert {place.served() for _ in range(10)} == {"1"}
+    assert "falaj.rolled_back_at" in place.registry.client.get_model_version(WORKLOAD, "2").tags
+    with pytest.raises(DeliveryError, match="nothing to go back to"):
+        place.rollback()
+    assert place.release(2).version == 2, "asked for again it may try again"
+
+
+def test_a_version_that_nobody_judges_in_time_is_taken_back(place: Place) -> None:
+    class Blind(Content):
+        def verdict(self, _percent: int, _seconds: float) -> Verdict:
+            return Verdict("wait", "there are no figures")
+
+    class Deaf(Content):
+        def prepared(self, _percent: int) -> str | None:
+            return "nothing is scraped"
+
+    place.release(1)
+    for judges, said in ((Blind, "no verdict within 10 s"), (Deaf, "nobody can judge it")):
+        with pytest.raises(releases.TakenBackError, match=said):
+            releases.release(
+                place.connection,
+                2,
+                place.said.append,
+                rollout=Rollout(window_seconds=8, timeout_seconds=10),
+                judges=judges,
+            )
+        assert place.served() == "1"
+
+
+def test_an_interrupted_canary_keeps_its_share_and_is_judged_again_where_it_stood(
+    place: Place,
+) -> None:
+    def interrupt() -> Verdict:
+        raise KeyboardInterrupt
+
+    place.release(1)
+    for reached, resumed in ((10, [10, 50, 100]), (50, [50, 100]), (100, [50, 100])):
+        with pytest.raises(KeyboardInterrupt):
+            place.release(2, (10, 50, 100), judges=Told(**{f"at_{reached}": interrupt}))
+        now = place.standing()
+        assert (now.champion, now.weights[now.free]) == (1, reached)
+        judge = Told()
+        place.release(2, (10, 50, 100), judges=judge)
+        assert judge.judged == resumed
+        place.rollback()
+
+
+def test_a_rollback_stops_a_release_that_runs(place: Place, load: Load) -> None:
+    outcome: list[BaseException] = []
+
+    def canary() -> None:
+        try:
+            place.release(2, (50, 100), judges=Told(at_50="wait"))
+        except DeliveryError as error:
+            outcome.append(error)
+
+    running = threading.Thread(target=canary)
+    running.start()
+    load.wait_for("2")
+    assert (place.rollback().version, place.served()) == (1, "1")
+    running.join()
+    assert "asked for a rollback" in str(outcome[0])
+    load.__exit__()
+    assert set(load.answers) == {(200, "1"), (200, "2")}
+
+
+def test_blue_green_is_one_step_and_a_shadow_is_none(place: Place) -> None:
+    place.release(1)
+    assert place.release(2, (100,)).weights[place.standing().live] == 100
+    place.rollback()
+    free = place.standing().free
+    place.registry.point(free, 2)
+    shadow = place.slots[free]
+    assert httpx.post(f"{shadow.url}/reload", timeout=60).json()["version"] == "2"
+    assert {place.served() for _ in range(20)} == {"1"}, "no client meets it"
+    assert shadow.ask().headers["x-falaj-version"] == "2", "copies go to its own address"
 
 
 def test_another_version_is_not_loaded_under_the_traffic_of_an_unfinished_release(
@@ -282,19 +462,11 @@ def test_another_version_is_not_loaded_under_the_traffic_of_an_unfinished_releas
     place.release(1)
     third = place.registry.publish(0.9)
     with pytest.raises(Killed):
-        releases.release(
-            place.connection, 2, place.said.append, traffic=MortalSplit(place.front.split, True)
-        )
+        place.release(2, traffic=MortalSplit(place.front.split, True))
     assert place.served() == "2"
     assert place.release(third).version == third
     assert any("unfinished release" in line for line in place.said)
     assert place.rollback().version == 1
-
-
-def test_steps_that_do_not_rise_to_the_whole_are_refused(place: Place) -> None:
-    for steps in ((), (10, 50), (50, 10, 100), (0, 100)):
-        with pytest.raises(ValueError, match="do not rise"):
-            place.release(1, steps=steps)
 
 
 def test_a_line_of_the_journal_that_a_kill_cut_short_is_left_out(place: Place) -> None:
