@@ -82,7 +82,9 @@ def _measure(clone: ScratchClone, caches: Mapping[str, str], console: Console) -
         serving = progress.add_task("predictions, asked in every way")
         asked = clone.run("python", "tests/benchmarks/serving.py", seconds=1800)
         progress.remove_task(serving)
-        console.print(asked.stdout, highlight=False)
+        console.print(asked.stdout, highlight=False, markup=False)
+        if asked.returncode != 0:
+            sys.exit("predictions could not be measured")
         timed("falaj run --force, a second version", "falaj", "run", "credit-risk", "--force",
               "--spec", str(_lenient(clone)))  # fmt: skip
         timed("falaj rollback", "falaj", "rollback", "credit-risk")
