@@ -443,14 +443,17 @@ def _plan_of_journal(connection: Connection, split: TrafficSplit) -> _Plan:
 
 
 def _serves(connection: Connection, slot: str, number: int) -> bool:
-    """Whether the model server of `slot` answers with version `number` now."""
+    """Whether every worker of `slot` answers with version `number` now."""
     import httpx
 
     try:
-        answer = httpx.get(f"{connection.slots[slot]}/ready", timeout=_PROBE_SECONDS)
-        return answer.status_code == 200 and answer.json().get("version") == str(number)
+        for url in connection.slots[slot]:
+            answer = httpx.get(f"{url}/ready", timeout=_PROBE_SECONDS)
+            if answer.status_code != 200 or answer.json().get("version") != str(number):
+                return False
     except (httpx.HTTPError, ValueError, AttributeError):
         return False
+    return True
 
 
 def _registry_answers(connection: Connection) -> bool:
