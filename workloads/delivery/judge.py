@@ -114,8 +114,12 @@ class PrometheusJudge:
         champion that is about to lose all traffic has figures to be compared with.
         """
         try:
-            seen = ask(self._url, f"count(falaj_requests_total{{{self._who(self._candidate)}}})")
-            if not seen:
+            # of every worker of the slot that answers
+            seen = (
+                f"count(count by (instance) (falaj_requests_total{{{self._who(self._candidate)}}}))"
+            )
+            place = f'workload="{self._workload}",slot="{self._candidate.slot}"'
+            if not ask(self._url, f"{seen} >= (count(up{{{place}}} == 1) or vector(1))"):
                 return f"the metrics of version {self._candidate.version} are not scraped yet"
             if percent < 100:
                 return None
