@@ -7,19 +7,15 @@ before it.
 
 from __future__ import annotations
 
-import http.client
-import re
+import json
 import shlex
 import socket
 import sys
-import urllib.error
-import urllib.request
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psutil
 import pulumi
@@ -27,11 +23,11 @@ from pulumi import dynamic
 from supervisor.xmlrpc import Faults
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
-from components.local import files, sweep
+from components.local import files, sweep, watchdog
+from components.local.health import is_healthy
 from components.local.provider import LocalProvider
 from components.local.supervisor import connect, programs_directory
 
-REQUEST_SECONDS = 5.0
 MINIMUM_STOP_SECONDS = 10
 
 
@@ -45,13 +41,15 @@ class Health:
 
     `url` is `http://…`, answered with status 200 and a body in which `expect` (a regular
     expression) is found, or `tcp://host:port`, which accepts connections. A `body` makes the
-    request a POST of JSON.
+    request a POST of JSON. `alive_url` is what the watchdog asks in place of `url`, where one tells
+    that a part is up and the other that it is ready.
     """
 
     url: pulumi.Input[str]
     expect: str = ""
     body: str | None = None
     headers: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    alive_url: pulumi.Input[str] | None = None
 
     def inputs(self) -> dict[str, Any]:
         """As inputs of a resource."""
@@ -60,6 +58,7 @@ class Health:
             "expect": self.expect,
             "body": self.body,
             "headers": dict(self.headers),
+            "alive_url": self.alive_url,
         }
 
 
@@ -118,6 +117,7 @@ class SupervisedProcessProvider(LocalProvider):
         """Stops the program and forgets its section; data and log stay."""
         _remove(props)
         _section_path(props).unlink(missing_ok=True)
+        _watched_path(props).unlink(missing_ok=True)
         for path in props.get("files") or {}:
             Path(path).unlink(missing_ok=True)
         sweep.end(_mark(props))
@@ -129,6 +129,19 @@ def _mark(props: Mapping[str, Any]) -> str:
 
 def _section_path(props: Mapping[str, Any]) -> Path:
     return programs_directory(props["state_directory"]) / f"{props['program']}.conf"
+
+
+def _watched_path(props: Mapping[str, Any]) -> Path:
+    return watchdog.path(programs_directory(props["state_directory"]), props["program"])
+
+
+def _watch(props: Mapping[str, Any]) -> None:
+    """Tells the watchdog how this program is asked; one without a health is left alone."""
+    if props.get("health"):
+        watched = {"health": props["health"], "start_seconds": int(props["health_seconds"])}
+        files.write(_watched_path(props), json.dumps(watched))
+    else:
+        _watched_path(props).unlink(missing_ok=True)
 
 
 def _log_path(props: Mapping[str, Any]) -> Path:
@@ -225,6 +238,7 @@ def _ensure(props: Mapping[str, Any], *, changed_files: bool) -> None:
     """Leaves the program running with exactly these inputs, and healthy."""
     program, path = props["program"], _section_path(props)
     wanted = section(props)
+    _watch(props)
     as_wanted = path.exists() and path.read_text() == wanted and not changed_files
     if not (as_wanted and _state(props) in {"RUNNING", "STARTING"}):
         _remove(props)
@@ -306,29 +320,6 @@ def _wait_until_healthy(props: Mapping[str, Any]) -> None:
             f"{props['program']} {outcome}. The last lines of {_log_path(props)}:\n"
             f"{files.tail(_log_path(props))}"
         )
-
-
-def is_healthy(health: Mapping[str, Any] | None) -> bool:
-    """Whether a process answers as its `Health` inputs say; one without is healthy."""
-    if health is None:
-        return True
-    url = urlsplit(health["url"])
-    try:
-        if url.scheme == "tcp":
-            with socket.create_connection((str(url.hostname), int(url.port or 0)), REQUEST_SECONDS):
-                return True
-        body = health.get("body")
-        request = urllib.request.Request(  # noqa: S310 the address is made by our components
-            health["url"],
-            data=body.encode() if body else None,
-            headers={"Content-Type": "application/json", **(health.get("headers") or {})},
-        )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=REQUEST_SECONDS) as answer:
-            text = answer.read().decode(errors="replace")
-            return answer.status == 200 and bool(re.search(health.get("expect") or "", text))
-    except (OSError, urllib.error.URLError, http.client.HTTPException):
-        return False
 
 
 class SupervisedProcess(dynamic.Resource, module="local", name="SupervisedProcess"):

@@ -7,6 +7,7 @@ Owns the daemon, its socket and its configuration. Which programs it runs is lef
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import xmlrpc.client
@@ -48,6 +49,16 @@ chmod=0600
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[eventlistener:watchdog]
+command={watchdog}
+events=TICK_5
+environment={mark}
+autorestart=true
+stdout_logfile=NONE
+stderr_logfile={logs}/watchdog.log
+stderr_logfile_maxbytes=1MB
+stderr_logfile_backups=1
 
 [include]
 files={programs}/*.conf
@@ -101,7 +112,7 @@ class SupervisorProvider(LocalProvider):
             connect(socket).shutdown()
             psutil.wait_procs([daemon], timeout=STOP_SECONDS)
         sweep.end(sweep.mark(props["state_directory"], ""))
-        for section in programs_directory(props["state_directory"]).glob("*.conf"):
+        for section in programs_directory(props["state_directory"]).glob("*"):
             section.unlink()
 
 
@@ -115,7 +126,16 @@ def _start(state_directory: str, socket: str) -> None:
     configuration = directory / "supervisord.conf"
     files.write(
         configuration,
-        _CONFIGURATION.format(directory=directory, logs=logs, socket=socket, programs=programs),
+        _CONFIGURATION.format(
+            directory=directory,
+            logs=logs,
+            socket=socket,
+            programs=programs,
+            watchdog=_escaped(
+                shlex.join([sys.executable, "-m", "components.local.watchdog", str(programs)])
+            ),
+            mark=_escaped(f'{sweep.MARK}="{sweep.mark(state_directory, "watchdog")}"'),
+        ),
     )
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     environment["no_proxy"] = environment.get("NO_PROXY", "")
@@ -138,6 +158,11 @@ def _start(state_directory: str, socket: str) -> None:
         raise SupervisorDownError(
             f"supervisord did not start:\n{started.stdout}{started.stderr}{last}"
         ) from None
+
+
+def _escaped(value: str) -> str:
+    """supervisord gives `%` a meaning."""
+    return value.replace("%", "%%")
 
 
 @dataclass(frozen=True, kw_only=True)

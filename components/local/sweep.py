@@ -30,18 +30,33 @@ def mark(state_directory: str | Path, part: str) -> str:
 
 
 def marked(prefix: str) -> Iterator[psutil.Process]:
-    """Each process of this user whose mark begins with `prefix`, save us and our parents."""
+    """Each process of this user whose mark begins with `prefix`, save us and our parents.
+
+    A process that renames itself, as Ray's agents do, overwrites its environment. It is known by
+    its group, which supervisord makes for each part: one whose leader is marked or gone.
+    """
     own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    found: list[psutil.Process] = []
+    unnamed: dict[int, list[psutil.Process]] = {}
+    groups: set[int] = set()
+    others = set(own)
     for process in psutil.process_iter():
-        if process.pid in own:
-            continue
         try:
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(
-                MARK, ""
-            ).startswith(prefix):
-                yield process
-        except psutil.Error:
+            if process.pid in own or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            carried = process.environ().get(MARK)
+            group = os.getpgid(process.pid)
+        except (psutil.Error, ProcessLookupError):
             continue  # gone meanwhile, or somebody else's
+        if carried is not None and carried.startswith(prefix):
+            found.append(process)
+            groups.add(group)
+        elif carried is None:
+            unnamed.setdefault(group, []).append(process)
+            others.add(process.pid)
+    yield from found
+    for group in groups - others:
+        yield from unnamed.get(group, ())
 
 
 def end(prefix: str) -> list[int]:

@@ -96,6 +96,8 @@ class Training(pulumi.ComponentResource):
                 url=f"{self.address}/api/cluster_status",
                 headers={"Authorization": self.token.apply(lambda token: f"Bearer {token}")},
                 expect='"result": ?true',
+                # the head answers on when the node under it has gone; its agent knows
+                alive_url=(f"http://{LOOPBACK}:{ports['ray_agent_http']}/api/local_raylet_healthz"),
             ),
             ports=("ray_dashboard", *INTERNAL_PORTS),
             stop_seconds=15,

@@ -146,6 +146,7 @@ class LocalWorkload(pulumi.ComponentResource):
             health=Health(
                 url=pulumi.Output.concat(self._url(slot, worker), "/version"),
                 expect='"loading": ?false',
+                alive_url=pulumi.Output.concat(self._url(slot, worker), "/live"),
             ),
             more_ports={
                 f"of slot {slot}, worker {worker}, from falaj:local.ports.workloads_first": port

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from components.local import sweep
+from components.local import sweep, watchdog
 from components.local.process import (
     ProcessError,
     SupervisedProcessProvider,
@@ -238,3 +238,53 @@ def test_no_secret_stands_in_the_arguments(program: dict[str, Any]) -> None:
     PROVIDER.create(program)
     secret = program["environment"]["GREETING"]
     assert not any(secret in " ".join(process.cmdline()) for process in leftovers(program))
+
+
+def test_a_program_that_hangs_is_started_anew(program: dict[str, Any]) -> None:
+    PROVIDER.create(program)
+    programs = Path(program["state_directory"]) / "supervisor" / "programs"
+    assert stat.S_IMODE(watchdog.path(programs, "greeter").stat().st_mode) == 0o600
+    first, daemon = pid(program), connect(program["socket"])
+    dog = watchdog.Watchdog(programs, silent_seconds=30)
+    assert dog.look(daemon, now=100.0) == []
+    psutil.Process(first).suspend()
+    assert dog.look(daemon, now=129.0) == []
+    assert dog.look(daemon, now=131.0) == ["greeter"]
+    eventually(lambda: is_healthy(program["health"]))
+    assert pid(program) != first
+    assert dog.look(daemon, now=200.0) == []
+
+
+def test_a_program_that_loads_for_long_is_left_alone_while_it_says_that_it_is_alive(
+    program: dict[str, Any],
+) -> None:
+    PROVIDER.create(program)
+    programs = Path(program["state_directory"]) / "supervisor" / "programs"
+    alive = {"url": "http://127.0.0.1:1", "alive_url": program["health"]["url"]}
+    watchdog.path(programs, "greeter").write_text(
+        json.dumps({"health": alive, "start_seconds": 60})
+    )
+    dog = watchdog.Watchdog(programs, silent_seconds=30)
+    daemon = connect(program["socket"])
+    assert [dog.look(daemon, now=now) for now in (0.0, 100.0, 200.0)] == [[], [], []]
+
+
+def test_supervisord_runs_the_watchdog(supervisor: dict[str, Any]) -> None:
+    daemon = connect(supervisor["socket"])
+    eventually(lambda: daemon.getProcessInfo("watchdog")["statename"] == "RUNNING")
+
+
+def test_a_child_that_has_lost_its_mark_is_swept_with_its_part(program: dict[str, Any]) -> None:
+    script = Path(program["command"][1])
+    script.write_text(
+        SERVER.replace("child =", 'subprocess.Popen(["/bin/sleep", "600"], env={})\nchild =')
+    )
+    PROVIDER.create(program)
+    first = psutil.Process(pid(program))
+    eventually(lambda: len(first.children()) == 2)
+    children = first.children()
+    assert [sweep.MARK in child.environ() for child in children] == [False, True]
+    first.kill()
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert alive == []
+    eventually(lambda: is_healthy(program["health"]))
