@@ -5,6 +5,7 @@ Infrastructure itself is changed by `pulumi` alone.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -16,6 +17,7 @@ from stacks import environment
 
 _MOUNTED = ("workloads.cli", "workloads.cli_serving", "stacks.plan")
 """Modules whose `app` holds commands of the top level. They import nothing heavy."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _GROUPS = {"policy": "policies.cli"}
 """Command → module whose `app` holds its sub-commands."""
 
@@ -43,6 +45,19 @@ def _is_ours(error: Exception) -> bool:
     )
 
 
+def _message(error: Exception) -> str | None:
+    """What a user reads of `error`; `None` for a bug, which keeps its traceback."""
+    # the second is how Python's tempfile says that it can write nowhere
+    if isinstance(error, OSError) and (
+        error.errno in _FULL or "No usable temporary directory" in str(error)
+    ):
+        return (
+            f"the disk is full ({error.filename or error.strerror}): free some of it and ask "
+            "again, nothing is half done"
+        )
+    return str(error) if _is_ours(error) else None
+
+
 def main() -> None:
     """The entry point: runs in the clone's environment, prints errors in one line."""
     try:
@@ -50,10 +65,11 @@ def main() -> None:
         _mount()
         app()
     except Exception as error:
-        if not _is_ours(error):
+        message = _message(error)
+        if message is None:
             raise
         if "--json" in sys.argv:
-            typer.echo(json.dumps({"error": str(error)}))
+            typer.echo(json.dumps({"error": message}))
         else:
-            typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
+            typer.secho(f"error: {message}", err=True, fg=typer.colors.RED)
         sys.exit(1)

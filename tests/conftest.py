@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import subprocess
 import sys
+import threading
+import urllib.error
 import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import psutil
 import pulumi
 import pytest
 from pulumi.runtime import mocks
 
 from components.contract import SECRET_FIELDS, PlatformOutputs
+from components.local import sweep
 from stacks.environment import ROOT
 from stacks.offline import Offline, offline
 from tools.scratch_clone import ScratchClone
@@ -161,12 +167,20 @@ def project(tmp_path: Path) -> Iterator[Callable[[str], Offline]]:
 # --- the main job, once for every test that looks at what it made ---------------------------------
 
 
+WORKLOAD = "credit-risk"
+
+
 @dataclass(frozen=True)
 class Journey:
     """A scratch clone after `make up`, and what that printed."""
 
     clone: ScratchClone
     printed: str
+    requests_per_second: ClassVar[int] = 20
+    applicant: ClassVar[dict[str, Any]] = {
+        "Seniority": 9, "Home": "rent", "Time": 60, "Records": "no", "Job": "freelance",
+        "Expenses": 73, "Income": 129, "Assets": 0, "Debt": 0, "Amount": 800, "Price": 846,
+    }  # fmt: skip
 
     @cached_property
     def outputs(self) -> dict[str, Any]:
@@ -192,6 +206,70 @@ class Journey:
         """`falaj status --json`."""
         return dict(self.json("falaj", "status", "--json"))
 
+    def standing(self) -> dict[str, Any]:
+        """Champion, versions and traffic of the workload, as `falaj status` says."""
+        (workload,) = [w for w in self.status()["workloads"] if w["workload"] == WORKLOAD]
+        return dict(workload)
+
+    def ask(self, record: Any, *, entity: str = "") -> tuple[int, dict[str, Any], str]:
+        """Status, body and slot of one prediction through the gateway."""
+        body = json.dumps({"jsonData": {"records": [record]}}).encode()
+        return self.post(body, headers={"x-falaj-entity": entity} if entity else {})
+
+    def post(
+        self, body: bytes, *, kind: str = "application/json", headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, Any], str]:
+        """The same of any body."""
+        request = urllib.request.Request(  # noqa: S310 our own gateway
+            f"{self.variables['FALAJ_ENDPOINT']}/api/v1.0/predictions",
+            data=body,
+            headers={"Content-Type": kind, **(headers or {})},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                return answer.status, json.load(answer), answer.headers.get("x-falaj-slot", "")
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error), error.headers.get("x-falaj-slot", "")
+
+    @contextlib.contextmanager
+    def steady_requests(self) -> Iterator[list[tuple[int, str]]]:
+        """Asks at a fixed rate while the block runs; gives status and version of each answer."""
+        answers: list[tuple[int, str]] = []
+        done = threading.Event()
+
+        def loop() -> None:
+            number = 0
+            while not done.wait(1 / self.requests_per_second):
+                number += 1
+                try:
+                    entity = f"applicant-{number % 97}"
+                    status, body, _ = self.ask(self.applicant, entity=entity)
+                    tags = body.get("meta", {}).get("tags", {})
+                    answers.append((status, str(tags.get("version"))))
+                except OSError as error:
+                    answers.append((0, str(error)))
+
+        thread = threading.Thread(target=loop)
+        thread.start()
+        try:
+            yield answers
+        finally:
+            done.set()
+            thread.join()
+
+    def listeners(self) -> list[tuple[str, int, str]]:
+        """Address, port and part of every socket that a process of the clone listens on."""
+        found = []
+        for process in sweep.marked(sweep.mark(str(self.clone.root / ".state"), "")):
+            with contextlib.suppress(psutil.Error):
+                part = process.environ().get(sweep.MARK, "").rpartition("#")[2]
+                found += [
+                    (connection.laddr.ip, connection.laddr.port, part)
+                    for connection in process.net_connections("inet")
+                    if connection.status == psutil.CONN_LISTEN
+                ]
+        return found
+
 
 @pytest.fixture(scope="session")
 def journey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
@@ -209,7 +287,13 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What ends the one environment comes after all that looks at it."""
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+    # faults need what the journey leaves: a champion, and a version that is kept warm
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("last") is not None,
+            item.path.stem == "test_faults",
+        )
+    )
 
 
 # --- the contract ---------------------------------------------------------------------------------

@@ -453,7 +453,7 @@ def _version(version: Mapping[str, Any]) -> str:
         shown.append("[red]missed a gate[/]")
     if version["approved_by"]:
         shown.append(f"approved by {escape(version['approved_by'])}")
-    if version["rolled_back_at"] and version["rolled_back_at"] > (version["released_at"] or ""):
+    if version["rolled_back_at"]:
         shown.append(f"taken back {_minute(version['rolled_back_at'])}")
     elif version["released_at"]:
         shown.append(f"in service since {_minute(version['released_at'])}")

@@ -6,6 +6,7 @@ store, which must exist before it.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import pulumi
@@ -35,6 +36,7 @@ class Tracking(pulumi.ComponentResource):
         super().__init__("falaj:local:Tracking", name, {}, opts)
         machine = args.machine
         port = machine.ports["tracking"]
+        database = f"{machine.directory('tracking')}/mlflow.db"
         self.uri = machine.url("tracking")
         self.process = machine.process(
             self,
@@ -43,13 +45,14 @@ class Tracking(pulumi.ComponentResource):
             # `mlflow server` would start this very command as a child, which outlives it when it
             # is killed and keeps the port; what it tells the child is told here instead
             command=python(
+                *("-m", "components.local.database", database, "--", sys.executable),
                 *("-m", "uvicorn", "components.local.tracking_app:app"),
                 *("--host", LOOPBACK, "--port", str(port), "--workers", "1"),
                 *("--log-level", "warning"),
             ),
             environment=args.object_store.variables()
             | {
-                "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{machine.directory('tracking')}/mlflow.db",
+                "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{database}",
                 "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
                 "_MLFLOW_SERVER_ARTIFACT_DESTINATION": args.object_store.artifact_uri,
                 "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",

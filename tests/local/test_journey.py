@@ -6,16 +6,14 @@ ones left.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import signal
-import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +30,7 @@ if TYPE_CHECKING:
     from conftest import Journey
 
 WORKLOAD = "credit-risk"
-REQUESTS_PER_SECOND = 20
 EVENTUALLY_SECONDS = 120
-
-APPLICANT = {
-    "Seniority": 9, "Home": "rent", "Time": 60, "Records": "no", "Job": "freelance",
-    "Expenses": 73, "Income": 129, "Assets": 0, "Debt": 0, "Amount": 800, "Price": 846,
-}  # fmt: skip
 
 
 def eventually(condition: Any) -> None:
@@ -47,71 +39,6 @@ def eventually(condition: Any) -> None:
         wait=wait_fixed(0.1),
         retry=retry_if_result(lambda outcome: not outcome),
     )(condition)
-
-
-def ask(journey: Journey, record: Any, *, entity: str = "") -> tuple[int, dict[str, Any], str]:
-    """Status, body and slot of one prediction through the gateway."""
-    body = json.dumps({"jsonData": {"records": [record]}}).encode()
-    return post(journey, body, headers={"x-falaj-entity": entity} if entity else {})
-
-
-def post(
-    journey: Journey,
-    body: bytes,
-    *,
-    kind: str = "application/json",
-    headers: dict[str, str] | None = None,
-) -> tuple[int, dict[str, Any], str]:
-    request = urllib.request.Request(  # noqa: S310 our own gateway
-        f"{journey.variables['FALAJ_ENDPOINT']}/api/v1.0/predictions",
-        data=body,
-        headers={"Content-Type": kind, **(headers or {})},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            return answer.status, json.load(answer), answer.headers.get("x-falaj-slot", "")
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error), error.headers.get("x-falaj-slot", "")
-
-
-@contextlib.contextmanager
-def steady_requests(journey: Journey) -> Iterator[list[tuple[int, str]]]:
-    """Asks at a fixed rate while the block runs; gives status and version of each answer."""
-    answers: list[tuple[int, str]] = []
-    done = threading.Event()
-
-    def loop() -> None:
-        number = 0
-        while not done.wait(1 / REQUESTS_PER_SECOND):
-            number += 1
-            try:
-                status, body, _ = ask(journey, APPLICANT, entity=f"applicant-{number % 97}")
-                answers.append((status, str(body.get("meta", {}).get("tags", {}).get("version"))))
-            except OSError as error:
-                answers.append((0, str(error)))
-
-    thread = threading.Thread(target=loop)
-    thread.start()
-    try:
-        yield answers
-    finally:
-        done.set()
-        thread.join()
-
-
-def listeners(journey: Journey) -> list[tuple[str, int, str]]:
-    """Address, port and part of every socket that a process of the clone listens on."""
-    state = str(journey.clone.root / ".state")
-    found = []
-    for process in sweep.marked(sweep.mark(state, "")):
-        with contextlib.suppress(psutil.Error):
-            part = process.environ()[sweep.MARK].rpartition("#")[2]
-            found += [
-                (connection.laddr.ip, connection.laddr.port, part)
-                for connection in process.net_connections("inet")
-                if connection.status == psutil.CONN_LISTEN
-            ]
-    return found
 
 
 def declaration(journey: Journey, tmp_path: Path, **changes: Any) -> str:
@@ -123,13 +50,6 @@ def declaration(journey: Journey, tmp_path: Path, **changes: Any) -> str:
     path = tmp_path / "workload.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return str(path)
-
-
-def standing(journey: Journey) -> dict[str, Any]:
-    """Champion, versions and traffic, as `falaj status` says."""
-    status = journey.status()
-    (workload,) = [entry for entry in status["workloads"] if entry["workload"] == WORKLOAD]
-    return dict(workload)
 
 
 def job_states(journey: Journey) -> list[str]:
@@ -153,7 +73,7 @@ def test_make_up_ends_with_what_runs_the_gates_the_traffic_and_a_prediction(
 
 
 def test_the_model_answers_through_the_gateway(journey: Journey) -> None:
-    status, body, slot = ask(journey, APPLICANT)
+    status, body, slot = journey.ask(journey.applicant)
     assert status == 200
     assert slot in {"a", "b"}
     assert 0 <= body["jsonData"]["predictions"][0]["probability"] <= 1
@@ -195,7 +115,7 @@ def test_files_with_secrets_are_private(journey: Journey) -> None:
 
 
 def test_every_listener_is_on_loopback(journey: Journey) -> None:
-    found = listeners(journey)
+    found = journey.listeners()
     assert {"gateway", "tracking", "training", "monitoring", "object-store"} <= {
         part for _, _, part in found
     }
@@ -269,7 +189,7 @@ def test_a_second_make_up_changes_nothing(journey: Journey) -> None:
     again = journey.clone.make("up")
     assert again.returncode == 0, again.stdout[-4000:]
     assert not re.search(r"\b(created|updated|replaced|deleted)\b", again.stdout)
-    assert standing(journey)["champion"]["version"] == 1
+    assert journey.standing()["champion"]["version"] == 1
 
 
 def test_pulumi_up_without_refresh_changes_nothing_either(journey: Journey) -> None:
@@ -287,7 +207,7 @@ def test_prometheus_sees_every_part_and_the_predictions(journey: Journey) -> Non
         with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310
             return list(json.load(answer)["data"]["result"])
 
-    ask(journey, APPLICANT)
+    journey.ask(journey.applicant)
     eventually(lambda: query(f'falaj_requests_total{{workload="{WORKLOAD}",code="200"}} > 0'))
     eventually(lambda: len(query('up{job=~"gateway|serving|monitoring"} == 1')) >= 4)
     assert query('ALERTS{alertname="NoModelServer"}') == []
@@ -327,14 +247,14 @@ def test_the_orchestrator_knows_the_chain(journey: Journey) -> None:
 def test_a_bad_field_is_a_4xx_that_names_it(
     journey: Journey, change: dict[str, Any], named: str
 ) -> None:
-    status, body, _ = ask(journey, APPLICANT | change)
+    status, body, _ = journey.ask(journey.applicant | change)
     assert 400 <= status < 500
     assert named in json.dumps(body)
     assert "Traceback" not in json.dumps(body)
 
 
 def test_a_missing_field_is_a_4xx_that_names_it(journey: Journey) -> None:
-    status, body, _ = ask(journey, {k: v for k, v in APPLICANT.items() if k != "Amount"})
+    status, body, _ = journey.ask({k: v for k, v in journey.applicant.items() if k != "Amount"})
     assert 400 <= status < 500
     assert "Amount" in json.dumps(body)
 
@@ -354,7 +274,7 @@ def test_a_missing_field_is_a_4xx_that_names_it(journey: Journey) -> None:
     ],
 )
 def test_a_bad_body_is_a_4xx_in_json(journey: Journey, body: bytes, kind: str) -> None:
-    status, answer, _ = post(journey, body, kind=kind)
+    status, answer, _ = journey.post(body, kind=kind)
     assert 400 <= status < 500
     assert answer["status"]["status"] == "FAILURE"
 
@@ -386,8 +306,8 @@ def test_bad_data_registers_nothing_and_leaves_the_champion(
     said = " ".join(run.stdout.split())
     for named in ("applications.csv", "Age", "-3", "row"):
         assert named in said, run.stdout
-    assert standing(journey)["champion"]["version"] == 1
-    status, _, _ = ask(journey, APPLICANT)
+    assert journey.standing()["champion"]["version"] == 1
+    status, _, _ = journey.ask(journey.applicant)
     assert status == 200
 
 
@@ -398,7 +318,7 @@ def test_a_version_that_misses_a_gate_leaves_the_champion_and_exits_with_2(
     run = journey.clone.run("falaj", "run", WORKLOAD, "--spec", spec)
     assert run.returncode == 2, run.stdout
     assert "FAIL" in run.stdout
-    after = standing(journey)
+    after = journey.standing()
     assert after["champion"]["version"] == 1
     assert after["candidate"]["version"] == 2
     refused = journey.clone.run("falaj", "release", WORKLOAD, "--version", "2")
@@ -407,7 +327,7 @@ def test_a_version_that_misses_a_gate_leaves_the_champion_and_exits_with_2(
         "falaj", "approve", WORKLOAD, "--version", "2", "--approver", "Nobody", "--yes"
     )
     assert approved.returncode == 1
-    assert standing(journey)["champion"]["version"] == 1
+    assert journey.standing()["champion"]["version"] == 1
 
 
 # --- interrupted, then a second release and a rollback under traffic -----------------------------
@@ -425,28 +345,28 @@ def test_a_killed_run_leaves_nothing_half_done_and_the_next_one_completes(
     eventually(lambda: "RUNNING" in job_states(journey))
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert standing(journey)["champion"]["version"] == 1
-    with steady_requests(journey) as answers:
+    assert journey.standing()["champion"]["version"] == 1
+    with journey.steady_requests() as answers:
         run = journey.clone.run("falaj", "run", WORKLOAD, "--spec", spec)
     assert run.returncode == 0, run.stdout
     assert set(job_states(journey)) <= {"SUCCEEDED", "STOPPED"}
-    assert standing(journey)["champion"]["version"] == 3
-    assert len(answers) > REQUESTS_PER_SECOND
+    assert journey.standing()["champion"]["version"] == 3
+    assert len(answers) > journey.requests_per_second
     assert {status for status, _ in answers} == {200}
     assert {version for _, version in answers} == {"1", "3"}
 
 
 def test_a_rollback_loses_no_request_and_brings_the_old_version_back(journey: Journey) -> None:
-    with steady_requests(journey) as answers:
-        eventually(lambda: len(answers) >= REQUESTS_PER_SECOND)
+    with journey.steady_requests() as answers:
+        eventually(lambda: len(answers) >= journey.requests_per_second)
         back = journey.clone.run("falaj", "rollback", WORKLOAD)
         assert back.returncode == 0, back.stdout
         moved = len(answers)
-        eventually(lambda: len(answers) >= moved + REQUESTS_PER_SECOND)
+        eventually(lambda: len(answers) >= moved + journey.requests_per_second)
     assert {status for status, _ in answers} == {200}
     assert answers[0][1] == "3"
     assert answers[-1][1] == "1"
-    assert standing(journey)["champion"]["version"] == 1
+    assert journey.standing()["champion"]["version"] == 1
 
 
 def test_a_canary_outlasts_pulumi_up_refuses_a_second_one_and_goes_on_after_a_kill(
@@ -455,8 +375,8 @@ def test_a_canary_outlasts_pulumi_up_refuses_a_second_one_and_goes_on_after_a_ki
     held = declaration(journey, tmp_path, rollout={"window_seconds": 3600, "timeout_seconds": 7200})
     canary = journey.clone.start("falaj", "release", WORKLOAD, "--version", "3", "--spec", held)
     try:
-        eventually(lambda: sorted(standing(journey)["traffic"].values()) == [10, 90])
-        before = standing(journey)["traffic"]
+        eventually(lambda: sorted(journey.standing()["traffic"].values()) == [10, 90])
+        before = journey.standing()["traffic"]
         for project in (("-s", "local"), ("-C", "workloads", "-s", "credit-risk.local")):
             up = journey.clone.run("pulumi", "up", "--yes", "--skip-preview", "--refresh", *project)
             assert up.returncode == 0, up.stdout
@@ -467,25 +387,25 @@ def test_a_canary_outlasts_pulumi_up_refuses_a_second_one_and_goes_on_after_a_ki
     finally:
         os.killpg(canary.pid, signal.SIGKILL)
         canary.wait()
-    after = standing(journey)
+    after = journey.standing()
     assert (after["traffic"], after["champion"]["version"]) == (before, 1)
-    with steady_requests(journey) as answers:
+    with journey.steady_requests() as answers:
         again = journey.clone.run("falaj", "release", WORKLOAD, "--version", "3")
     assert again.returncode == 0, again.stdout
     assert "replayed, 0 lost" in again.stdout
     assert {status for status, _ in answers} == {200}
-    released = standing(journey)
+    released = journey.standing()
     assert released["champion"]["version"] == 3
     assert released["verdict"]["decision"] == "promote"
-    assert ask(journey, APPLICANT)[1]["meta"]["tags"]["version"] == "3"
+    assert journey.ask(journey.applicant)[1]["meta"]["tags"]["version"] == "3"
 
 
 def test_pulumi_up_changes_neither_versions_nor_weights(journey: Journey) -> None:
-    before = standing(journey)["traffic"]
+    before = journey.standing()["traffic"]
     for project in (("-s", "local"), ("-C", "workloads", "-s", "credit-risk.local")):
         up = journey.clone.run("pulumi", "up", "--yes", "--skip-preview", "--refresh", *project)
         assert up.returncode == 0, up.stdout
-    assert standing(journey)["traffic"] == before
+    assert journey.standing()["traffic"] == before
 
 
 # --- lost parts --------------------------------------------------------------------------------
@@ -518,7 +438,7 @@ def test_a_killed_up_is_completed_by_the_next_make_up(journey: Journey) -> None:
     again = journey.clone.make("up")
     assert again.returncode == 0, again.stdout[-4000:]
     assert all(part["healthy"] for part in journey.status()["parts"])
-    assert standing(journey)["champion"]["version"] == 3
+    assert journey.standing()["champion"]["version"] == 3
 
 
 # --- policy and the command line -----------------------------------------------------------------
@@ -567,7 +487,7 @@ def test_without_the_environment_pulumi_says_what_to_do(journey: Journey) -> Non
 
 @pytest.mark.last
 def test_make_down_leaves_no_process_and_no_listener(journey: Journey) -> None:
-    ports = {port for _, port, _ in listeners(journey)}
+    ports = {port for _, port, _ in journey.listeners()}
     assert ports
     down = journey.clone.make("down")
     assert down.returncode == 0, down.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -60,6 +61,21 @@ def test_a_lock_older_than_the_process_with_its_number_is_cleared(tmp_path: Path
     path = lock(tmp_path, timestamp=long_ago.isoformat())
     assert [found.process for found in locks.clear(tmp_path)[0]] == [os.getpid()]
     assert not path.exists()
+
+
+def test_a_clock_that_was_set_forward_does_not_clear_the_lock_of_a_living_run(
+    tmp_path: Path,
+) -> None:
+    pulumi = shutil.copy("/bin/sleep", tmp_path / "pulumi")
+    with subprocess.Popen([pulumi, "600"]) as running:
+        try:
+            long_ago = NOW - datetime.timedelta(days=30)
+            path = lock(tmp_path, pid=running.pid, timestamp=long_ago.isoformat())
+            stale, (held,) = locks.clear(tmp_path)
+            assert (stale, held.process) == ([], running.pid)
+            assert path.exists()
+        finally:
+            running.kill()
 
 
 def test_the_lock_of_another_machine_holds_and_says_how_to_clear_it(tmp_path: Path) -> None:

@@ -84,8 +84,25 @@ def told(connection: Connection) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
+        down = _down(connection)
+        if down:
+            raise NotUpError(f"{' and '.join(down)} does not answer: run `make up`") from error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DeliveryError(f"tracking at {connection.tracking_uri}: {reason}") from error
+
+
+def _down(connection: Connection) -> list[str]:
+    """The parts behind the registry that do not answer: MLflow blames itself for its store."""
+    import httpx
+
+    down = []
+    for part in connection.parts:
+        if part.name in ("object store", "tracking"):
+            try:
+                httpx.get(part.health, timeout=5)
+            except httpx.HTTPError as error:
+                down.append(f"{part.name} at {part.url} ({type(error).__name__})")
+    return down
 
 
 def experiment_id(connection: Connection) -> str:

@@ -190,6 +190,7 @@ def release(
             _climb(way, synthetic)
         if now.champion != number:
             # before the alias: a champion without the tag could never be gone back to
+            _untag(connection, number, registry.TAG_ROLLED_BACK)
             _tag(connection, number, registry.TAG_RELEASED)
             _set_alias(connection, registry.CHAMPION, number)
         return journal.finish(slot=target, weights=dict(split.weights()))
@@ -594,8 +595,8 @@ def _previous(connection: Connection, now: Standing) -> int:
     """The version to go back to: in the free slot, once in service and not taken back since."""
     number = now.slots[now.free]
     tags = registry.version(connection, number).tags if number is not None else {}
-    released = tags.get(registry.TAG_RELEASED, "")
-    gone = not released or tags.get(registry.TAG_ROLLED_BACK, "") >= released
+    # the tags' presence says it, not their times: a clock may be set back
+    gone = registry.TAG_RELEASED not in tags or registry.TAG_ROLLED_BACK in tags
     if number is None or number == now.champion or gone:
         what = "nothing" if number is None else f"version {number}, which is not in service"
         raise DeliveryError(
@@ -641,6 +642,14 @@ def _tag(connection: Connection, number: int, name: str) -> None:
         registry.client(connection).set_model_version_tag(
             connection.workload, str(number), name, _now()
         )
+
+
+def _untag(connection: Connection, number: int, name: str) -> None:
+    with _registry(connection):
+        if name in registry.version(connection, number).tags:
+            registry.client(connection).delete_model_version_tag(
+                connection.workload, str(number), name
+            )
 
 
 @contextmanager

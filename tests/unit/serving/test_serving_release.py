@@ -197,6 +197,18 @@ def test_the_first_release_the_second_and_a_rollback_leave_registry_slots_and_jo
     assert tags["falaj.released_at"] < tags["falaj.rolled_back_at"]
 
 
+def test_a_clock_that_was_set_back_does_not_hide_what_there_is_to_go_back_to(place: Place) -> None:
+    place.release(1)
+    place.release(2)
+    place.rollback()
+    place.registry.client.set_model_version_tag(
+        WORKLOAD, "2", "falaj.rolled_back_at", "2999-01-01T00:00:00.000+00:00"
+    )
+    place.release(2)
+    place.release(place.registry.publish(0.4))
+    assert place.rollback().version == 2
+
+
 def test_the_candidate_is_released_when_no_version_is_named(place: Place) -> None:
     with pytest.raises(DeliveryError, match="has no candidate"):
         place.release(None)
