@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from conftest import Journey
 
 WORKLOAD = "credit-risk"
+SLOTS = ("a", "b")
 RECOVERY_SECONDS = 240
 TABLE = f"s3://falaj-data/{WORKLOAD}/raw"
 
@@ -121,13 +122,28 @@ def monitoring_works(journey: Journey) -> bool:
     )
 
 
+def workers(journey: Journey) -> dict[str, str]:
+    """Each model server's program and address, of all slots."""
+    return {
+        f"{WORKLOAD}-slot-{slot}" + (f"-{number}" if number > 1 else ""): url
+        for slot, urls in json.loads(journey.variables["FALAJ_SLOTS"]).items()
+        for number, url in enumerate(urls, 1)
+    }
+
+
+def of_slot(journey: Journey, slot: str) -> dict[str, str]:
+    """The model servers of one slot."""
+    start = f"{WORKLOAD}-slot-{slot}"
+    return {name: url for name, url in workers(journey).items() if name.startswith(start)}
+
+
 def slots_work(journey: Journey) -> bool:
-    slots = json.loads(journey.variables["FALAJ_SLOTS"])
     record = {"jsonData": {"records": [journey.applicant]}}
     return all(
         call(f"{url}/version")["loading"] is False
         and call(f"{url}/api/v1.0/predictions", record)["meta"]["tags"]["slot"] == slot
-        for slot, url in slots.items()
+        for slot in SLOTS
+        for url in of_slot(journey, slot).values()
     )
 
 
@@ -141,13 +157,14 @@ WORKS: dict[str, Callable[[Journey], bool]] = {
     f"{WORKLOAD}-code": orchestration_works,
     "monitoring": monitoring_works,
     f"{WORKLOAD}-slot-a": slots_work,
+    f"{WORKLOAD}-slot-a-2": slots_work,
     f"{WORKLOAD}-slot-b": slots_work,
+    f"{WORKLOAD}-slot-b-2": slots_work,
 }
 
 
 def port_of(journey: Journey, program: str) -> int | None:
     """Where the part listens for others; `None` for one that does not."""
-    slots = json.loads(journey.variables["FALAJ_SLOTS"])
     outputs = journey.outputs
     urls = {
         "object-store": outputs["object_store_endpoint"],
@@ -156,7 +173,7 @@ def port_of(journey: Journey, program: str) -> int | None:
         "gateway": outputs["serving_gateway_url"],
         "orchestrator-web": outputs["orchestrator_url"],
         "monitoring": outputs["metrics_url"],
-    } | {f"{WORKLOAD}-slot-{slot}": url for slot, url in slots.items()}
+    } | workers(journey)
     return urlsplit(urls[program]).port if program in urls else None
 
 
@@ -270,13 +287,16 @@ def test_predictions_go_on_while_a_part_that_they_do_not_need_is_down(
     has_recovered(journey, program)
 
 
-def test_no_request_fails_while_the_champions_server_is_killed_and_comes_back(
+def test_no_request_fails_while_the_champions_servers_are_killed_and_come_back(
     journey: Journey,
 ) -> None:
     slot = max(journey.standing()["traffic"].items(), key=lambda share: share[1])[0]
     with journey.steady_requests() as answers:
         eventually(lambda: len(answers) > journey.requests_per_second)
-        killed(journey, f"{WORKLOAD}-slot-{slot}", tree(journey, f"{WORKLOAD}-slot-{slot}")[0])
+        for program in of_slot(journey, slot):
+            tree(journey, program)[0].kill()
+        for program in of_slot(journey, slot):
+            has_recovered(journey, program)
     assert {status for status, _ in answers} == {200}
 
 
@@ -334,7 +354,7 @@ def test_a_model_that_was_altered_in_the_bucket_is_not_served_and_can_be_mended(
 ) -> None:
     traffic = journey.standing()["traffic"]
     slot = min(traffic, key=lambda name: traffic[name])
-    url = json.loads(journey.variables["FALAJ_SLOTS"])[slot]
+    program, url = next(iter(of_slot(journey, slot).items()))
     number = call(f"{url}/version")["version"]
     api = f"{journey.outputs['tracking_uri']}/api/2.0/mlflow/model-versions/get"
     version = call(f"{api}?name={WORKLOAD}&version={number}")["model_version"]
@@ -351,7 +371,7 @@ def test_a_model_that_was_altered_in_the_bucket_is_not_served_and_can_be_mended(
     try:
         for copy in (journey.clone.root / f".state/workloads/{WORKLOAD}/slots/{slot}").glob("m*"):
             shutil.rmtree(copy)
-        tree(journey, f"{WORKLOAD}-slot-{slot}")[0].kill()
+        tree(journey, program)[0].kill()
         eventually(lambda: "digest" in (call(f"{url}/version")["problem"] or ""))
         assert "altered" in call(f"{url}/version")["problem"]
         assert journey.ask(journey.applicant)[0] == 200
@@ -417,8 +437,8 @@ GROWTH_BYTES = 64 * 1024 * 1024
 def resident_bytes(journey: Journey) -> int:
     return sum(
         process.memory_info().rss
-        for slot in ("a", "b")
-        for process in tree(journey, f"{WORKLOAD}-slot-{slot}")
+        for program in workers(journey)
+        for process in tree(journey, program)
     )
 
 
@@ -454,7 +474,8 @@ def test_ten_thousand_fuzzed_requests_meet_neither_a_5xx_nor_a_traceback(
     seed = int(os.environ.get("FALAJ_FUZZ_SEED", time.time_ns() % 2**32))
     print(f"FALAJ_FUZZ_SEED={seed}")  # noqa: T201 shown when the test fails
     random_ = random.Random(seed)  # noqa: S311
-    logs = [journey.clone.root / ".state" / "logs" / f"{WORKLOAD}-slot-{slot}.log" for slot in "ab"]
+    folder = journey.clone.root / ".state" / "logs"
+    logs = [folder / f"{program}.log" for program in workers(journey)]
     logged = [log.stat().st_size for log in logs]
 
     def ask(body: bytes) -> tuple[int, bytes]:
