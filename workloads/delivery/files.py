@@ -9,12 +9,15 @@ from typing import Any
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes `content` as JSON for the owner alone; a killed process leaves the old file."""
+    """Writes `content` as JSON for the owner alone; a kill or a power cut leaves the old file."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=2, ensure_ascii=False)
         file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
 
 

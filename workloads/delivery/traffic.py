@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from workloads.delivery import files
 from workloads.delivery.errors import DeliveryError, NotUpError
 
 WHOLE = 100
@@ -103,7 +103,7 @@ class GatewayTrafficSplit:
     def set_weights(self, weights: Mapping[str, int]) -> None:
         """See `TrafficSplit`. Raises `GatewayDownError` when the file alone could be written."""
         split = self._whole(weights)
-        _write(self._file, split)
+        files.write_json(self._file, split)
         # a slot that grows does so before the other shrinks: at no moment has nobody any weight
         workers = self._workers()
         for slot, weight in sorted(split.items(), key=lambda item: -item[1]):
@@ -188,15 +188,3 @@ def _read(path: Path) -> dict[str, int]:
             f'{path} holds no split ({error}); write one such as {{"a": 100, "b": 0}}'
         ) from error
     return {str(slot): int(share) for slot, share in sorted(split.items())}
-
-
-def _write(path: Path, split: Mapping[str, int]) -> None:
-    """Replaces the file as a whole and makes it durable: what it says must survive a power cut."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(split, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
