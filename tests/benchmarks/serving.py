@@ -383,8 +383,11 @@ def _memory(console: Console) -> None:
     parts: dict[str, list[psutil.Process]] = {}
     own = sweep.mark(_state(), "")
     for process in sweep.marked(own):
-        with contextlib.suppress(psutil.Error):
-            parts.setdefault(process.environ()[sweep.MARK].removeprefix(own), []).append(process)
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            # a child that renamed itself has lost its mark; its group leader has it
+            leader = psutil.Process(os.getpgid(process.pid))
+            part = (process.environ() | leader.environ()).get(sweep.MARK, own)
+            parts.setdefault(part.removeprefix(own), []).append(process)
     table = Table(title="Memory per part", title_justify="left")
     table.add_column("part")
     table.add_column("processes", justify="right")
