@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workloads.cli import AsJson, Environment, Workload
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -26,12 +28,6 @@ _BAR = 20
 _WATCH_PAUSE_SECONDS = 1
 
 app = typer.Typer()
-
-Workload = Annotated[str, typer.Argument(help="Name of the workload, such as credit-risk.")]
-Environment = Annotated[
-    str, typer.Option("--env", envvar="FALAJ_ENVIRONMENT", help="Environment to work in.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
 @app.command(epilog="Example:  falaj predict credit-risk   (an application of the hold-out set)")
