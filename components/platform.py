@@ -10,10 +10,8 @@ from typing import Any
 
 import pulumi
 
-from components.aws.node_pool import NodePoolShape
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.contract import CONTRACT_VERSION, SECRET_FIELDS, capabilities_of
-from components.kubernetes.tenancy import TeamQuota
 from components.local.place import LocalPlace, LocalPlaceArgs
 from stacks.settings import Settings
 
@@ -79,13 +77,8 @@ class Platform(pulumi.ComponentResource):
                 cluster_name=settings.aws.cluster_name,
                 subnet_ids=settings.aws.subnet_ids,
                 keep_data=settings.aws.keep_data,
-                node_pools={
-                    pool: NodePoolShape(**shape.model_dump())
-                    for pool, shape in settings.aws.node_pools.items()
-                },
-                teams={
-                    team: TeamQuota(**quota.model_dump()) for team, quota in settings.teams.items()
-                },
+                node_pools=settings.aws.node_pools,
+                teams=settings.teams,
                 kubeconfig=(
                     settings.kubeconfig.get_secret_value() if settings.kubeconfig else None
                 ),

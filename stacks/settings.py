@@ -7,36 +7,29 @@ else reads configuration.
 
 from __future__ import annotations
 
+import copy
 import difflib
-import itertools
 import json
 import re
 import types
 import typing
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+import yaml
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
+from components.aws.settings.aws import AwsSettings
+from components.kubernetes.settings import TeamQuota
+from components.local.settings import LocalSettings
 from components.residency import Residency
+from components.section import Name, Section
 
 NAMESPACE = "falaj"
 CONFIG_DIRECTORY = Path(__file__).parent / "config"
-
-LAST_PORT = 65535
-FIRST_UNPRIVILEGED_PORT = 1024
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
-"""A name that AWS, Kubernetes and DNS all accept."""
+PROFILES = CONFIG_DIRECTORY / "profiles"
 
 _PLAIN_SECRETS = {
     "an AWS access key id": re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b"),
@@ -47,6 +40,10 @@ _PLAIN_SECRETS = {
 _SECRET_NAMES = re.compile(
     r"(password|passphrase|secret|token|private_key|credential)", re.IGNORECASE
 )
+
+
+_NEUTRAL = {"account_id": "000000000000"}
+"""What stands for a required setting while the rest is checked without it."""
 
 
 class SettingsError(Exception):
@@ -61,139 +58,20 @@ class SettingsError(Exception):
         )
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Ports(_Settings):
-    """The TCP ports of the local parts, all on loopback (Ray's internal ones excepted).
-
-    `offset` is added to each, so that two clones can run on one machine.
-    """
-
-    offset: int = Field(0, ge=0)
-    object_store: int = 7070
-    tracking: int = 5500
-    orchestrator: int = 3300
-    monitoring: int = 9490
-    gateway: int = 8088
-    gateway_metrics: int = 8404
-    ray_dashboard: int = 8265
-    ray_gcs: int = 6380
-    ray_client: int = 6381
-    ray_agent_grpc: int = 6382
-    ray_agent_http: int = 6383
-    ray_metrics: int = 6384
-    ray_node_manager: int = 6385
-    ray_object_manager: int = 6386
-    ray_runtime_env_agent: int = 6387
-    ray_autoscaler_metrics: int = 6388
-    ray_dashboard_metrics: int = 6389
-    ray_workers_first: int = 20002
-    ray_workers_last: int = 20301
-    workloads_first: int = 9100
-    workloads_last: int = 9199
-
-    @model_validator(mode="after")
-    def _fit(self) -> Self:
-        problems = []
-        ranges = sorted(self.ranges().items(), key=lambda item: item[1])
-        for name, (first, last) in ranges:
-            if first < FIRST_UNPRIVILEGED_PORT or last > LAST_PORT:
-                problems.append(
-                    f"{name} is {_span(first, last)}, allowed: "
-                    f"{FIRST_UNPRIVILEGED_PORT} to {LAST_PORT}"
-                )
-            if last < first:
-                problems.append(f"{name} ends ({last}) before it begins ({first})")
-        for (one, (first, last)), (other, (start, end)) in itertools.pairwise(ranges):
-            if start <= last:
-                problems.append(
-                    f"{one} ({_span(first, last)}) and {other} ({_span(start, end)}) overlap"
-                )
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
-    def ranges(self) -> dict[str, tuple[int, int]]:
-        """Each port's name → first and last port, `offset` added."""
-        spans: dict[str, tuple[int, int]] = {}
-        for name, port in self.model_dump(exclude={"offset"}).items():
-            if name.endswith("_last"):
-                continue
-            stem = name.removesuffix("_first")
-            last = port if stem == name else getattr(self, f"{stem}_last")
-            spans[stem] = (port + self.offset, last + self.offset)
-        return spans
-
-    def __getitem__(self, name: str) -> int:
-        """The port called `name`, `offset` added."""
-        return int(getattr(self, name)) + self.offset
-
-
-class LocalSettings(_Settings):
-    """The local environment."""
-
-    ports: Ports = Ports()
-    health_seconds: int = Field(180, ge=5, le=1800)
-    """How long a part may take until it is healthy."""
-    ray_cpus: int = Field(2, ge=1)
-    ray_object_store_mib: int = Field(256, ge=80)
-    auto_approve: bool = True
-    """Whether a version that passes its gates needs no person's yes."""
-
-
-class NodePoolSettings(_Settings):
-    """A group of nodes; GPU pools scale to zero where `min_nodes` is 0."""
-
-    kind: Literal["cpu", "gpu"]
-    instance_types: tuple[str, ...] = Field(min_length=1)
-    min_nodes: int = Field(0, ge=0)
-    max_nodes: int = Field(ge=1)
-    disk_gib: int = Field(100, ge=20)
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> Self:
-        if self.min_nodes > self.max_nodes:
-            raise ValueError(f"min_nodes ({self.min_nodes}) exceeds max_nodes ({self.max_nodes})")
-        return self
-
-
-class AwsSettings(_Settings):
-    """The account and region of an environment on AWS."""
-
-    account_id: Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
-    region: str = "me-central-1"
-    cluster_name: Name
-    """The EKS cluster that the node pools join."""
-    subnet_ids: tuple[Annotated[str, StringConstraints(pattern=r"^subnet-[0-9a-f]+$")], ...] = (
-        Field(min_length=1)
-    )
-    node_pools: dict[Name, NodePoolSettings]
-    keep_data: bool = True
-    """Whether buckets are protected, and left when the stack is destroyed."""
-
-
-class TeamSettings(_Settings):
-    """What one team may use of the cluster."""
-
-    cpu_quota: int = Field(8, ge=1)
-    """In cores."""
-    memory_quota_gib: int = Field(32, ge=1)
-    gpu_quota: int = Field(0, ge=0)
-
-
-class Settings(_Settings):
+class Settings(Section):
     """All settings of one environment."""
 
     environment: Name
     place: Literal["local", "aws"]
+    profile: Literal["smb", "enterprise"] | None = None
+    """Whose settings stand behind those of the stack file: `stacks/config/profiles/<profile>.yaml`;
+    `None` locally."""
     owner: str = Field("platform", min_length=1)
     """Whom to ask about this environment; a tag on every resource."""
     residency: Residency = Residency()
     local: LocalSettings | None = None
     aws: AwsSettings | None = None
-    teams: dict[Name, TeamSettings] = Field(default_factory=dict)
+    teams: dict[Name, TeamQuota] = Field(default_factory=dict)
     kubeconfig: SecretStr | None = None
 
     @model_validator(mode="after")
@@ -244,13 +122,69 @@ def parse(
     raw.setdefault("place", "local" if environment == "local" else "aws")
     if raw["place"] == "local":
         raw.setdefault("local", {})
-    try:
-        settings = Settings.model_validate({"environment": environment, **raw})
-    except ValidationError as error:
-        problems.extend(_explain(error))
-    if problems:
+    if raw["place"] == "aws":
+        raw.setdefault("profile", "enterprise")
+    raw = _over_profile(raw)
+    settings, wrong = _validated({"environment": environment, **raw})
+    problems += wrong
+    if problems or settings is None:
         raise SettingsError(environment, problems)
     return settings
+
+
+def _validated(raw: Mapping[str, Any]) -> tuple[Settings | None, list[str]]:
+    """The settings, or `None`, and everything that is wrong with them.
+
+    Sections are checked against each other only once each is sound by itself. So what is wrong is
+    noted, taken out, and the rest checked again, until nothing more comes to light.
+    """
+    rest: dict[str, Any] = copy.deepcopy(dict(raw))
+    problems: list[str] = []
+    taken: set[tuple[int | str, ...]] = set()
+    while True:
+        try:
+            return Settings.model_validate(rest), problems
+        except ValidationError as error:
+            new = [one for one in error.errors() if one["loc"] not in taken]
+            problems += [text for text in _explain(new) if text not in problems]
+            if len(new) < len(error.errors()) or not all(
+                _take_out(rest, one["loc"]) for one in new
+            ):
+                return None, problems
+            taken |= {one["loc"] for one in new}
+
+
+def _take_out(raw: Any, path: Sequence[int | str]) -> bool:
+    """Removes what stands under `path`; `False` where nothing does, or a whole section would go."""
+    if len(path) == 1 and isinstance(raw.get(path[0]), dict):
+        return False
+    for place, key in enumerate(path):
+        if not isinstance(raw, dict) or key not in raw:
+            return False
+        inner = raw[key]
+        if place == len(path) - 1 or not isinstance(inner, dict) or path[place + 1] not in inner:
+            raw[key] = _NEUTRAL.get(str(key))
+            if raw[key] is None:
+                del raw[key]
+            return True
+        raw = inner
+    return False
+
+
+def _over_profile(raw: dict[str, Any]) -> dict[str, Any]:
+    """`raw` with what its profile says of everything that `raw` leaves out."""
+    file = PROFILES / f"{raw.get('profile')}.yaml"
+    if not file.is_file():
+        return raw
+    merged: dict[str, Any] = _merged(yaml.safe_load(file.read_text(encoding="utf-8")), raw)
+    return merged
+
+
+def _merged(under: Any, over: Any) -> Any:
+    """`over` with the keys that it lacks from `under`, mapping by mapping."""
+    if not isinstance(under, dict) or not isinstance(over, dict):
+        return over
+    return under | {key: _merged(under.get(key), value) for key, value in over.items()}
 
 
 def read() -> Settings:
@@ -299,8 +233,8 @@ def _scalars(path: str, value: Any) -> Iterator[tuple[str, str]]:
         yield path, value
 
 
-def _explain(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
+def _explain(errors: Sequence[ErrorDetails]) -> Iterator[str]:
+    for problem in errors:
         keys = [str(part) for part in problem["loc"]]
         path = f"{NAMESPACE}:{'.'.join(keys)}"
         if problem["type"] == "extra_forbidden":
@@ -349,7 +283,3 @@ def _model_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
             if found is not None:
                 return found, origin in (dict, tuple)
     return None, False
-
-
-def _span(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first}–{last}"

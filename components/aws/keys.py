@@ -13,6 +13,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.aws.policy_document import ANYONE, Statement, document
+from components.aws.scope import Scope
 
 Domain = Literal["artifacts", "cluster"]
 
@@ -51,10 +52,8 @@ _USE = (
 class DomainKeyArgs:
     """What a key protects, and where."""
 
-    environment: str
+    scope: Scope
     domain: Domain
-    account_id: str
-    region: str
 
 
 class DomainKey(pulumi.ComponentResource):
@@ -72,12 +71,12 @@ class DomainKey(pulumi.ComponentResource):
         super().__init__("falaj:aws:DomainKey", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         through_service = {
-            "kms:CallerAccount": args.account_id,
-            "kms:ViaService": f"{SERVICES[args.domain]}.{args.region}.amazonaws.com",
+            "kms:CallerAccount": args.scope.account_id,
+            "kms:ViaService": args.scope.service(SERVICES[args.domain]),
         }
         key = aws.kms.Key(
             f"{name}-key",
-            description=f"Falaj {args.environment}: data domain {args.domain}",
+            description=f"Falaj {args.scope.environment}: data domain {args.domain}",
             enable_key_rotation=True,
             deletion_window_in_days=DELETION_WINDOW_DAYS,
             policy=document(
@@ -86,7 +85,7 @@ class DomainKey(pulumi.ComponentResource):
                     effect="Allow",
                     actions=_ADMINISTRATION,
                     resources=["*"],
-                    principals={"AWS": (f"arn:aws:iam::{args.account_id}:root",)},
+                    principals={"AWS": (f"arn:aws:iam::{args.scope.account_id}:root",)},
                 ),
                 Statement(
                     sid="AccountUsesKeyThroughService",
@@ -113,7 +112,7 @@ class DomainKey(pulumi.ComponentResource):
         )
         aws.kms.Alias(
             f"{name}-alias",
-            name=f"alias/falaj/{args.environment}/{args.domain}",
+            name=f"alias/falaj/{args.scope.environment}/{args.domain}",
             target_key_id=key.key_id,
             opts=child,
         )

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import pulumi
 import pulumi_aws as aws
 
-from components.aws.policy_document import Statement, document
+from components.aws.role import Role, RoleArgs, taken_by_service
+from components.aws.scope import Scope
+from components.aws.settings.node_pool import NodePoolSettings
 
 GPU_TAINT = "nvidia.com/gpu"
 """Keeps every pod off GPU nodes that does not tolerate, and so ask for, a GPU."""
@@ -29,23 +30,13 @@ _NODE_POLICIES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodePoolShape:
-    """What nodes a pool has, and how many."""
-
-    kind: Literal["cpu", "gpu"]
-    instance_types: Sequence[str]
-    min_nodes: int
-    max_nodes: int
-    disk_gib: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class NodePoolArgs:
     """Where the nodes of a pool run, and what encrypts their disks."""
 
+    scope: Scope
     pool: str
     """The pool's name; nodes carry it as the label ``falaj/pool``."""
-    shape: NodePoolShape
+    shape: NodePoolSettings
     cluster_name: pulumi.Input[str]
     subnet_ids: Sequence[pulumi.Input[str]]
     volume_key_arn: pulumi.Input[str]
@@ -62,27 +53,16 @@ class NodePool(pulumi.ComponentResource):
     ) -> None:
         super().__init__("falaj:aws:NodePool", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        role = aws.iam.Role(
-            f"{name}-role",
-            assume_role_policy=document(
-                Statement(
-                    sid="NodesAssume",
-                    effect="Allow",
-                    actions=("sts:AssumeRole",),
-                    principals={"Service": ("ec2.amazonaws.com",)},
-                )
+        role = Role(
+            name,
+            RoleArgs(
+                scope=args.scope,
+                role=f"nodes-{args.pool}",
+                trust=[taken_by_service("ec2", "NodesAssume")],
+                managed_policies=_NODE_POLICIES,
             ),
-            opts=child,
+            child,
         )
-        permissions = [
-            aws.iam.RolePolicyAttachment(
-                f"{name}-{purpose}",
-                role=role.name,
-                policy_arn=f"arn:aws:iam::aws:policy/{policy}",
-                opts=child,
-            )
-            for purpose, policy in _NODE_POLICIES.items()
-        ]
         template = aws.ec2.LaunchTemplate(
             f"{name}-template",
             block_device_mappings=[
@@ -127,7 +107,7 @@ class NodePool(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 # a node without its permissions never joins
-                depends_on=permissions,
+                depends_on=role.policies,
                 # the cluster's autoscaler owns the number of nodes
                 ignore_changes=["scalingConfig.desiredSize"],
             ),

@@ -16,9 +16,12 @@ import pulumi_kubernetes as kubernetes
 
 from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs
 from components.aws.keys import SERVICES, DomainKey, DomainKeyArgs
-from components.aws.node_pool import NodePool, NodePoolArgs, NodePoolShape
+from components.aws.node_pool import NodePool, NodePoolArgs
 from components.aws.provider import RegionProvider, RegionProviderArgs
-from components.kubernetes.tenancy import Team, TeamArgs, TeamQuota
+from components.aws.scope import Scope
+from components.aws.settings.node_pool import NodePoolSettings
+from components.kubernetes.settings import TeamQuota
+from components.kubernetes.tenancy import Team, TeamArgs
 from components.tags import tags
 
 
@@ -33,7 +36,7 @@ class AwsPlaceArgs:
     region: str
     cluster_name: str
     subnet_ids: Sequence[str]
-    node_pools: Mapping[str, NodePoolShape]
+    node_pools: Mapping[str, NodePoolSettings]
     teams: Mapping[str, TeamQuota] = field(default_factory=dict)
     """Deployed once `kubeconfig` says how to reach the cluster."""
     kubeconfig: pulumi.Input[str] | None = None
@@ -66,15 +69,11 @@ class AwsPlace(pulumi.ComponentResource):
         # this component makes the provider, so its children cannot inherit it
         child = pulumi.ResourceOptions(parent=self, provider=provider.provider)
 
+        scope = Scope(environment=args.environment, account_id=args.account_id, region=args.region)
         keys = {
             domain: DomainKey(
                 f"{name}-{domain}",
-                DomainKeyArgs(
-                    environment=args.environment,
-                    domain=domain,
-                    account_id=args.account_id,
-                    region=args.region,
-                ),
+                DomainKeyArgs(scope=scope, domain=domain),
                 child,
             )
             for domain in SERVICES
@@ -83,7 +82,7 @@ class AwsPlace(pulumi.ComponentResource):
             content: ArtifactStore(
                 f"{name}-{content}-store",
                 ArtifactStoreArgs(
-                    bucket=f"falaj-{args.environment}-{content}-{args.account_id}",
+                    bucket=scope.bucket(content),
                     key_arn=keys["artifacts"].arn,
                     data_classification="confidential",
                     keep=args.keep_data,
@@ -96,6 +95,7 @@ class AwsPlace(pulumi.ComponentResource):
             NodePool(
                 f"{name}-pool-{pool}",
                 NodePoolArgs(
+                    scope=scope,
                     pool=pool,
                     shape=shape,
                     cluster_name=args.cluster_name,

@@ -11,15 +11,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-
-@dataclass(frozen=True, kw_only=True)
-class TeamQuota:
-    """What one team may use at once."""
-
-    cpu_quota: int
-    """In cores."""
-    memory_quota_gib: int
-    gpu_quota: int
+from components.kubernetes.settings import TeamQuota
 
 
 @dataclass(frozen=True, kw_only=True)

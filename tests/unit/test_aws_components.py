@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pytest
 
-from components.aws.node_pool import GPU_TAINT, NodePoolShape
+from components.aws.node_pool import GPU_TAINT
 from components.aws.place import AwsPlace, AwsPlaceArgs
-from components.kubernetes.tenancy import TeamQuota
+from components.aws.settings.node_pool import NodePoolSettings
+from components.kubernetes.settings import TeamQuota
 from components.tags import tags
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ ARGS: dict[str, Any] = {
     "cluster_name": "falaj-dev",
     "subnet_ids": ["subnet-1", "subnet-2"],
     "node_pools": {
-        "general": NodePoolShape(
+        "general": NodePoolSettings(
             kind="cpu", instance_types=["m6i.large"], min_nodes=1, max_nodes=4, disk_gib=100
         ),
-        "accelerated": NodePoolShape(
+        "accelerated": NodePoolSettings(
             kind="gpu", instance_types=["g5.xlarge"], min_nodes=0, max_nodes=2, disk_gib=200
         ),
     },
@@ -189,7 +190,7 @@ def test_nodes_use_the_template_and_role_of_their_pool(place: Recording, pool: s
     attached = {
         one.inputs["policyArn"].rpartition("/")[2]
         for one in place.of("RolePolicyAttachment")
-        if one.inputs["role"] == f"dev-pool-{pool}-role"
+        if one.inputs["role"] == f"falaj-dev-nodes-{pool}"
     }
     assert attached == {
         *("AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly"),

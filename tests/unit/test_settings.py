@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stacks.settings import CONFIG_DIRECTORY, Ports, Settings, SettingsError, parse
+from components.local.settings import Ports
+from stacks.settings import CONFIG_DIRECTORY, Settings, SettingsError, parse
 
 AWS = {
     "account_id": "123456789012",
@@ -115,6 +116,34 @@ def test_a_port_out_of_range_or_used_twice_is_refused(ports: dict[str, Any], sai
     assert said in problems_of("local", {"falaj:local": json.dumps({"ports": ports})})
 
 
+def test_what_is_wrong_between_sections_is_said_beside_what_is_wrong_inside_them() -> None:
+    aws = AWS | {"region": "eu-west-1", "keep_data": "perhaps"}
+    text = problems_of("dev", {"falaj:aws": json.dumps(aws), "falaj:onwer": "me"})
+    assert "3 problems" in text
+    for said in ("falaj:aws.keep_data", "falaj:onwer: is no setting", "aws.region: is 'eu-west-1'"):
+        assert said in text
+
+
+def test_a_profile_stands_behind_the_stack_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"aws": {"keep_data": False, "node_pools": {"system": {"disk_gib": 30}}}}
+    (tmp_path / "smb.yaml").write_text(yaml.safe_dump(small))
+    monkeypatch.setattr("stacks.settings.PROFILES", tmp_path)
+    aws = dev(profile="smb", aws={"region": "me-central-1"}).aws
+    assert aws is not None
+    assert (aws.keep_data, aws.node_pools["system"].disk_gib) == (False, 30)
+    assert aws.node_pools["system"].instance_types == ("m6i.large",)
+    aws = dev(profile="smb", aws={"keep_data": True}).aws
+    assert aws is not None
+    assert aws.keep_data
+
+
+def test_an_unknown_profile_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(SettingsError, match=r"falaj:profile: .*'smb' or 'enterprise'"):
+        dev(profile="huge")
+
+
 def test_an_offset_moves_every_port() -> None:
     plain, moved = Ports(), Ports(offset=1000)
     assert {name: first + 1000 for name, (first, _) in plain.ranges().items()} == {
@@ -164,9 +193,9 @@ def test_all_that_is_wrong_is_said_in_one_list() -> None:
             "falaj:teams": json.dumps({"Risk": {}, "retail": {"cpu_quota": 0}}),
         },
     )
-    for named in ("account_id", "falaj:ownr", "falaj:kubeconfig", "Risk", "cpu_quota"):
+    for named in ("account_id", "us-east-1", "falaj:ownr", "falaj:kubeconfig", "Risk", "cpu_quota"):
         assert named in text
-    assert "has 5 problems" in text
+    assert "has 6 problems" in text
 
 
 def test_settings_of_another_place_are_refused() -> None:

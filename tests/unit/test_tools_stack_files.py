@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.local.settings import LocalSettings, Ports
 from stacks import settings
 from tools import stack_files
 from tools.install import ROOT
@@ -75,5 +76,5 @@ def test_the_template_shows_every_local_setting_with_its_default() -> None:
     shown = yaml.safe_load(text)["config"]
     assert defaults(shown)
     local = shown["falaj:local"]
-    assert set(local) == set(settings.LocalSettings.model_fields)
-    assert set(local["ports"]) == set(settings.Ports.model_fields)
+    assert set(local) == set(LocalSettings.model_fields)
+    assert set(local["ports"]) == set(Ports.model_fields)
