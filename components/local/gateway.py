@@ -384,11 +384,11 @@ _BACKEND = """\
 backend {backend}
     balance hdr({entity})
     hash-type consistent
-    # a prediction changes nothing, so it may be asked again when a server dies over it or holds
-    # no model; feedback counts, so it is sent once unless it never left
+    # a prediction changes nothing, so it may be asked again when a server dies over it, holds no
+    # model or hangs; feedback counts, so it is sent once unless it never left
     retries 3
     option redispatch 1
-    retry-on conn-failure empty-response 503
+    retry-on conn-failure empty-response response-timeout 503 504
     http-request disable-l7-retry if {{ path_end /feedback }}
     http-request replace-path ^{path}(/.*)$ \\1
     http-response set-header {slot} %[srv_name,field(1,-)]

@@ -30,6 +30,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -57,6 +58,8 @@ _LOAD_SECONDS = 120
 _READY_SECONDS = 60
 _STOP_SECONDS = 30
 _PROBE_SECONDS = 2.0
+_UNREADY_SECONDS = 5.0
+"""How long a candidate may be without one of its workers: longer than one takes to start again."""
 _PAUSE_SECONDS = 0.05
 _JUDGE_SECONDS = 0.5
 
@@ -326,12 +329,18 @@ def _prepared(way: _Way, percent: int) -> Verdict | None:
 def _judged(way: _Way, percent: int) -> Verdict:
     """Gives the candidate its share and waits until that is judged one way or the other."""
     way.split.set_weights({way.candidate.slot: percent, way.champion.slot: WHOLE - percent})
-    began = time.monotonic()
+    began = was_ready = time.monotonic()
     limit = way.rollout.timeout_seconds
     way.journal.note("moved", slot=way.candidate.slot, weights=dict(way.split.weights()))
     while True:
         seconds = time.monotonic() - began
+        if _is_ready(way):
+            was_ready = time.monotonic()
         verdict = _asked_to_stop(way.connection) or way.judge.verdict(percent, seconds)
+        if verdict.decision == "wait" and time.monotonic() - was_ready > _UNREADY_SECONDS:
+            # who answers nothing has no figures to be judged by
+            reason = f"not all of its workers have been ready for {_UNREADY_SECONDS:g} s"
+            verdict = Verdict("back", reason, verdict.candidate, verdict.champion)
         if verdict.decision == "wait" and seconds > limit:
             reason = f"no verdict within {limit} s: {verdict.reason}"
             verdict = Verdict("back", reason, verdict.candidate, verdict.champion)
@@ -341,6 +350,14 @@ def _judged(way: _Way, percent: int) -> Verdict:
             return verdict
         way.progress(f"{way.name} at {percent} %: {verdict.reason}")
         time.sleep(_JUDGE_SECONDS)
+
+
+def _is_ready(way: _Way) -> bool:
+    """Whether the candidate is ready, as far as a gateway that is up can say."""
+    try:
+        return way.split.ready().get(way.candidate.slot, False)
+    except GatewayDownError:
+        return True
 
 
 def _asked_to_stop(connection: Connection) -> Verdict | None:
@@ -444,17 +461,25 @@ def _plan_of_journal(connection: Connection, split: TrafficSplit) -> _Plan:
 
 
 def _serves(connection: Connection, slot: str, number: int) -> bool:
-    """Whether every worker of `slot` answers with version `number` now."""
+    """Whether `slot` answers with version `number` now, and with no other.
+
+    A worker that is down or hangs does not count: what is left answers until it is back, and the
+    registry makes it load the same version.
+    """
+    with ThreadPoolExecutor() as pool:
+        found = set(pool.map(_version_at, connection.slots[slot])) - {None}
+    return found == {str(number)}
+
+
+def _version_at(url: str) -> str | None:
+    """The version that the worker at `url` answers with, `None` when it does not answer."""
     import httpx
 
     try:
-        for url in connection.slots[slot]:
-            answer = httpx.get(f"{url}/ready", timeout=_PROBE_SECONDS)
-            if answer.status_code != 200 or answer.json().get("version") != str(number):
-                return False
+        answer = httpx.get(f"{url}/ready", timeout=_PROBE_SECONDS)
+        return str(answer.json().get("version"))
     except (httpx.HTTPError, ValueError, AttributeError):
-        return False
-    return True
+        return None
 
 
 def _registry_answers(connection: Connection) -> bool:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import concurrent.futures
 import contextlib
 import importlib
 import json
@@ -26,6 +25,8 @@ from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -44,6 +45,8 @@ HOST = "127.0.0.1"
 MAX_BODY_BYTES = 1024 * 1024
 SYNTHETIC_HEADER = "x-falaj-synthetic"
 """Borne by the requests that a release replays."""
+ANSWER_SECONDS = 5.0
+"""A model that takes longer has failed; the gateway then asks another worker."""
 _DRAIN_SECONDS = 10
 _RETRY_SECONDS = 2.0
 _THREADS = 2
@@ -52,7 +55,7 @@ _THREADS = 2
 def application(component: ModelComponent) -> Starlette:
     """The ASGI application that serves `component`; it loads the model once it runs."""
     # a model that takes its time has threads of its own: health checks must not wait for it
-    workers = concurrent.futures.ThreadPoolExecutor(_THREADS, thread_name_prefix="predict")
+    threads = anyio.CapacityLimiter(_THREADS)
 
     async def predictions(asked: Request) -> Response:
         if SYNTHETIC_HEADER in asked.headers:
@@ -63,8 +66,7 @@ def application(component: ModelComponent) -> Starlette:
             # to another thread and back takes as long as the answer
             answer = component.predict_raw(message)
         else:
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(workers, component.predict_raw, message)
+            answer = await _in_time(component, message, threads)
         code = answer["status"]["code"] if "status" in answer else 200
         # a slot may have been swapped or emptied since: the model that answered is named
         tags = answer.get("meta", {}).get("tags", {})
@@ -109,7 +111,6 @@ def application(component: ModelComponent) -> Starlette:
         loading = asyncio.create_task(_keep_loading(component))
         yield
         loading.cancel()
-        workers.shutdown(cancel_futures=True)
 
     def refused(asked: Request, error: RequestError) -> Response:
         if asked.url.path.startswith("/api/v1.0/predictions"):
@@ -200,6 +201,22 @@ async def _keep_loading(component: ModelComponent) -> None:
         await asyncio.sleep(_RETRY_SECONDS)
         with contextlib.suppress(DeliveryError):
             await asyncio.to_thread(component.reload)
+
+
+async def _in_time(component: ModelComponent, message: Any, threads: anyio.CapacityLimiter) -> Any:
+    """The component's answer, from a thread. Raises `RequestError` when it takes too long.
+
+    What hangs is left to itself, so that a version that hangs shows as one that fails.
+    """
+    try:
+        with anyio.fail_after(ANSWER_SECONDS):
+            return await anyio.to_thread.run_sync(
+                component.predict_raw, message, abandon_on_cancel=True, limiter=threads
+            )
+    except TimeoutError as error:
+        raise RequestError(
+            f"the model did not answer within {ANSWER_SECONDS:g} s", 504, "NO_ANSWER_IN_TIME"
+        ) from error
 
 
 async def _json(asked: Request) -> Any:
@@ -318,6 +335,7 @@ def _openapi(component: ModelComponent) -> dict[str, Any]:
         "413": wrong | {"description": "The body is too large."},
         "415": wrong | {"description": "The body is not application/json."},
         "503": wrong | {"description": "No model is loaded."},
+        "504": wrong | {"description": "The model did not answer in time."},
     }
     feedback = {
         "type": "object",

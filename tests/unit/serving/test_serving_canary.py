@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -67,6 +68,20 @@ class Slow(Model):
         import time
 
         time.sleep(0.7)
+        return super().predict_proba(rows)
+
+
+class Hangs(Model):
+    """Never ends, after the first request."""
+
+    calls = 0
+
+    def predict_proba(self, rows: Any) -> Any:
+        import threading
+
+        self.calls += 1
+        if self.calls > 1:
+            threading.Event().wait()
         return super().predict_proba(rows)
 
 
@@ -194,6 +209,7 @@ def test_versions_that_misbehave_are_taken_back_and_the_champion_serves_meanwhil
     for model, said in (
         (FailsOften(), "requests failed, at most 2.0% may"),
         (Slow(), "p95 latency is"),
+        (Hangs(), "requests failed, at most 2.0% may"),
         (AllPositive(), "100% positive decisions, the champion has 0%"),
     ):
         version = place.publish(model)
@@ -207,6 +223,33 @@ def test_versions_that_misbehave_are_taken_back_and_the_champion_serves_meanwhil
         assert {by for _, by in place.answers} <= {"1", str(version)}, "no request is lost"
         assert {code for code, by in place.answers if by == "1"} == {200}
         place.answers.clear()
+
+
+def test_a_version_whose_server_stands_still_is_taken_back_and_no_request_is_lost(
+    place: Place,
+) -> None:
+    version = place.publish(Model())
+    stopped = threading.Event()
+
+    def stop() -> None:
+        while not (moved := place.lines("moved")) or moved[-1]["version"] != version:
+            time.sleep(0.05)
+        server = place.slots[moved[-1]["slot"]].process.running
+        server.send_signal(signal.SIGSTOP)
+        stopped.wait()
+        server.send_signal(signal.SIGCONT)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    try:
+        with pytest.raises(releases.TakenBackError, match="not all of its workers have been ready"):
+            place.release(version)
+    finally:
+        stopped.set()
+        stopper.join()
+    assert place.serves_the_champion_alone()
+    assert place.lines("replayed")[-1]["lost"] == 0
+    assert {code for code, _ in place.answers} == {200}
 
 
 def test_a_version_that_does_not_load_in_time_or_cannot_be_watched_gets_no_traffic(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -25,6 +27,7 @@ WORKLOAD = "credit-risk"
 MESSAGE = {"jsonData": {"records": [{"Income": 120.0, "Amount": 1000, "Job": "fixed"}]}}
 REQUESTS_PER_SECOND = 50
 DEAD = "http://127.0.0.1:9"
+LOAD = releases._load
 
 
 class Content:
@@ -74,7 +77,7 @@ class Place:
         return releases.standing(self.connection, self.front.split)
 
     def served(self) -> str:
-        answer = httpx.post(f"{self.front.endpoint}{PREDICTIONS}", json=MESSAGE)
+        answer = httpx.post(f"{self.front.endpoint}{PREDICTIONS}", json=MESSAGE, timeout=60)
         assert answer.status_code == 200, answer.text
         return str(answer.headers["x-falaj-version"])
 
@@ -340,6 +343,30 @@ def test_a_rollback_works_while_the_registry_is_down_and_tells_it_later(place: P
     with pytest.raises(NotUpError, match="nothing to go back to"):
         releases.rollback(cut_off, place.said.append)
     assert place.served() == "1"
+
+
+def test_a_rollback_waits_for_no_worker_that_is_dead_or_hangs(
+    registry: Any,
+    new_gateway: Callable[..., Any],
+    new_slot: Callable[..., Any],
+    connection_of: Callable[..., Connection],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers = {name: [new_slot(name), new_slot(name)] for name in "ab"}
+    front = new_gateway({name: [slot.port for slot in both] for name, both in workers.items()})
+    place = Place(connection_of(front), registry, front, {})
+    monkeypatch.setattr(releases, "_load", lambda *_: pytest.fail("it would wait to load"))
+    for fault in (signal.SIGKILL, signal.SIGSTOP):
+        with monkeypatch.context() as loading:
+            loading.setattr(releases, "_load", LOAD)
+            place.release(1)
+            place.release(2)
+        faulty = workers[place.standing().free][0].process
+        os.kill(faulty.running.pid, fault)
+        assert place.rollback().version == 1
+        assert {place.served() for _ in range(10)} == {"1"}
+        faulty.kill()
+        faulty.start()
 
 
 def test_a_canary_is_undone_while_the_registry_is_down(place: Place) -> None:
