@@ -1,17 +1,21 @@
 """Clears the locks that killed Pulumi runs left in the clone's state.
 
 Pulumi keeps a lock file while it changes a stack. A run that is killed leaves it, and every later
-one refuses to start. A lock goes only when the process that made it is gone from this machine.
+one refuses to start. A lock goes only when the process that made it is gone from this machine. One
+that is no lock yet, since the disk was full or the run was killed as it wrote, goes when it is old:
+Pulumi reads it and fails with "unexpected end of JSON input".
 
     python -m stacks.locks
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,8 @@ import psutil
 
 from stacks.environment import ROOT, state_directory
 
+HALF_WRITTEN_SECONDS = 2.0
+"""How old a file is that nobody is writing any more; a lock is some hundred bytes."""
 CLOCK_SECONDS = 2.0
 """How far a process's start, counted in ticks since boot, may seem later than it was."""
 
@@ -65,21 +71,34 @@ class Lock:
 
 def locks(root: Path = ROOT) -> list[Lock]:
     """Every readable lock in the state of the clone at `root`."""
-    folder = state_directory(root) / "pulumi" / ".pulumi" / "locks"
-    found = (_read(path) for path in sorted(folder.rglob("*.json")))
+    found = (_read(path) for path in _files(root))
     return [lock for lock in found if lock is not None]
 
 
 def clear(root: Path = ROOT) -> tuple[list[Lock], list[Lock]]:
-    """Removes the stale locks; returns them and those that hold."""
+    """Removes the stale locks and what never became one; returns the stale and those that hold."""
     stale, held = [], []
-    for lock in locks(root):
-        if lock.is_stale():
-            lock.path.unlink(missing_ok=True)
+    for path in _files(root):
+        lock = _read(path)
+        if lock is None:
+            _remove_half_written(path)
+        elif lock.is_stale():
+            path.unlink(missing_ok=True)
             stale.append(lock)
         else:
             held.append(lock)
     return stale, held
+
+
+def _files(root: Path) -> list[Path]:
+    folder = state_directory(root) / "pulumi" / ".pulumi" / "locks"
+    return sorted(path for path in folder.rglob("*.json*") if path.suffix in (".json", ".tmp"))
+
+
+def _remove_half_written(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if abs(time.time() - path.stat().st_mtime) > HALF_WRITTEN_SECONDS:
+            path.unlink()
 
 
 def _read(path: Path) -> Lock | None:
@@ -93,7 +112,7 @@ def _read(path: Path) -> Lock | None:
             since=datetime.datetime.fromisoformat(content["timestamp"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # gone meanwhile or half written; Pulumi says what it thinks of it
+        return None  # gone meanwhile, or half written
 
 
 def main() -> int:

@@ -102,3 +102,17 @@ def test_go_writes_more_digits_than_a_microsecond_has(tmp_path: Path) -> None:
 
 def test_a_clone_without_state_has_no_locks(tmp_path: Path) -> None:
     assert locks.clear(tmp_path) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["1234.json", "1234.json.18ea0c7d.tmp"])
+def test_what_never_became_a_lock_is_removed_once_nobody_writes_it(
+    tmp_path: Path, name: str
+) -> None:
+    path = lock(tmp_path).with_name(name)
+    path.write_text('{"pid": 1')
+    locks.clear(tmp_path)
+    assert path.exists(), "a run may be writing it at this moment"
+    long_ago = NOW.timestamp() - 60
+    os.utime(path, (long_ago, long_ago))
+    assert locks.clear(tmp_path)[0] == []
+    assert not path.exists()

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -739,13 +738,7 @@ class _Journal:
         }
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        # one write at the end of the file is whole or not there
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            os.write(descriptor, (json.dumps(line) + "\n").encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        files.append_json(self._path, line)
 
 
 def _now() -> str:

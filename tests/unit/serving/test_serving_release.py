@@ -514,3 +514,5 @@ def test_a_line_of_the_journal_that_a_kill_cut_short_is_left_out(place: Place) -
     with (place.connection.state / releases.JOURNAL).open("a") as journal:
         journal.write(json.dumps(lines[0])[:20])
     assert releases.history(place.connection) == lines
+    place.release(1)
+    assert releases.history(place.connection)[: len(lines) + 1][-1]["phase"] == "started"
