@@ -263,10 +263,13 @@ def test_a_part_recovers_from_the_kill_of_each_of_its_processes(
 
 
 # the head itself ends when one of its children does; its other children go the way of gcs_server,
-# and the agents below raylet take it along without the head's knowing
+# and the agents below raylet take it along without the head's knowing: then the watchdog helps
 @pytest.mark.parametrize(
     "role",
-    ["start --head", "gcs_server", "raylet/raylet", "dashboard.py", "DashboardAgent", "JobHead"],
+    [
+        *("start --head", "gcs_server", "raylet/raylet", "dashboard.py"),
+        *("DashboardAgent", "RuntimeEnvAgent", "JobHead"),
+    ],
 )
 def test_ray_recovers_from_the_kill_of_each_of_its_processes(journey: Journey, role: str) -> None:
     def named(process: psutil.Process) -> bool:
