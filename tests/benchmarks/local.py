@@ -1,7 +1,7 @@
 """Times of the local environment, from `make setup` to `make down`, as one table.
 
 Between them, while a model is in service, `tests/benchmarks/serving.py` measures predictions and
-memory.
+memory, and `tests/benchmarks/bad_versions.py` how long a bad version keeps its traffic.
 
     python tests/benchmarks/local.py            caches of packages and builds as they are
     python tests/benchmarks/local.py --cold     with empty caches: downloads and builds everything
@@ -36,7 +36,8 @@ def main() -> None:
     )
     parser.add_argument("--cold", action="store_true", help="use empty caches")
     cold = parser.parse_args().cold
-    console = Console()
+    console = Console(log_path=False)
+    console.width = max(console.width, 110)
     with tempfile.TemporaryDirectory(prefix="falaj-bench-") as scratch:
         caches = {name: f"{scratch}/{name.lower()}" for name in CACHES} if cold else {}
         clone = ScratchClone.make_at(Path(scratch) / "falaj")
@@ -79,12 +80,13 @@ def _measure(clone: ScratchClone, caches: Mapping[str, str], console: Console) -
         timed("pulumi up --refresh without change", *up, "--refresh", "-s", "local")
         timed("pulumi preview", "pulumi", "preview", "-s", "local")
         timed("falaj status", "falaj", "status")
-        serving = progress.add_task("predictions, asked in every way")
-        asked = clone.run("python", "tests/benchmarks/serving.py", seconds=1800)
-        progress.remove_task(serving)
-        console.print(asked.stdout, highlight=False, markup=False)
-        if asked.returncode != 0:
-            sys.exit("predictions could not be measured")
+        for script in ("serving", "bad_versions"):
+            task = progress.add_task(f"tests/benchmarks/{script}.py")
+            asked = clone.run("python", f"tests/benchmarks/{script}.py", seconds=1800)
+            progress.remove_task(task)
+            console.print(asked.stdout, highlight=False, markup=False)
+            if asked.returncode != 0:
+                sys.exit(f"{script} could not be measured")
         timed("falaj run --force, a second version", "falaj", "run", "credit-risk", "--force",
               "--spec", str(_lenient(clone)))  # fmt: skip
         timed("falaj rollback", "falaj", "rollback", "credit-risk")

@@ -108,7 +108,7 @@ class Client:
 
 def main() -> None:
     """Measures and prints the two tables."""
-    console = Console()
+    console = Console(log_path=False)
     console.width = max(console.width, 110)
     # a row gives two threads nothing to share, and their waiting for each other would be measured;
     # the servers below inherit it, XGBoost reads it when it is loaded
