@@ -421,7 +421,7 @@ def _verdict(verdict: Mapping[str, Any]) -> str:
     return (
         f"[dim]judge[/]  version {verdict['version']} at {verdict['step']} % · "
         f"[{style}]{verdict['decision']}[/] · {escape(verdict['reason'])} "
-        f"[dim]{verdict['at'][11:19]} UTC[/]"
+        f"[dim]· {verdict['at'][11:19]} UTC[/]"
     )
 
 

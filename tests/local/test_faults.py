@@ -397,26 +397,25 @@ def test_a_model_that_was_altered_in_the_bucket_is_not_served_and_can_be_mended(
 def test_a_damaged_registry_stops_with_a_reason_and_is_restored_from_its_copy(
     journey: Journey,
 ) -> None:
-    before = entries(journey)
     daemon = supervisor(journey)
     database = journey.clone.root / ".state" / "tracking" / "mlflow.db"
     daemon.stopProcessGroup("tracking")
+    daemon.startProcessGroup("tracking")
+    has_recovered(journey, "tracking")
+    before = entries(journey)
+    daemon.stopProcessGroup("tracking")
     good = database.read_bytes()
     database.write_bytes(os.urandom(4096) + good[4096:])
-    try:
-        up = journey.clone.run(
-            "pulumi", "up", "--yes", "--skip-preview", "--refresh", "-s", "local"
-        )
-        assert up.returncode != 0
-        assert "mlflow.db" in up.stdout, up.stdout[-3000:]
-        assert "docs/operations.md" in up.stdout
-        assert journey.ask(journey.applicant)[0] == 200
-    finally:
-        database.write_bytes(good)
-        again = journey.clone.run(
-            "pulumi", "up", "--yes", "--skip-preview", "--refresh", "-s", "local"
-        )
+    up = journey.clone.run("pulumi", "up", "--yes", "--skip-preview", "--refresh", "-s", "local")
+    assert up.returncode != 0
+    assert "mlflow.db" in up.stdout, up.stdout[-3000:]
+    assert "docs/operations.md" in up.stdout
+    assert journey.ask(journey.applicant)[0] == 200
+
+    shutil.copyfile(database.with_name("mlflow-copy.db"), database)
+    again = journey.clone.run("pulumi", "up", "--yes", "--skip-preview", "--refresh", "-s", "local")
     assert again.returncode == 0, again.stdout
+    has_recovered(journey, "tracking")
     assert entries(journey) == before
 
 
