@@ -76,6 +76,8 @@ class Platform(pulumi.ComponentResource):
                 region=settings.aws.region,
                 cluster_name=settings.aws.cluster_name,
                 subnet_ids=settings.aws.subnet_ids,
+                network=settings.aws.network,
+                existing_network=settings.aws.existing_network,
                 keep_data=settings.aws.keep_data,
                 node_pools=settings.aws.node_pools,
                 teams=settings.teams,
