@@ -15,9 +15,18 @@ import pulumi_aws as aws
 from components.aws.policy_document import ANYONE, Statement, document
 from components.aws.scope import Scope
 
-Domain = Literal["artifacts", "cluster", "logs"]
+Domain = Literal["state", "artifacts", "cluster", "logs"]
 
-SERVICES: dict[Domain, str] = {"artifacts": "s3", "cluster": "ec2", "logs": "logs"}
+DOMAINS: tuple[Domain, ...] = ("artifacts", "cluster", "logs")
+"""The domains whose keys an environment makes; that of `state` is made before it, by the
+bootstrap."""
+
+SERVICES: dict[Domain, str] = {
+    "state": "s3",
+    "artifacts": "s3",
+    "cluster": "ec2",
+    "logs": "logs",
+}
 """The AWS service that encrypts a domain's data, and through which alone its key is used."""
 
 DELETION_WINDOW_DAYS = 30
@@ -122,7 +131,18 @@ class DomainKey(pulumi.ComponentResource):
 
 
 def _of_services(args: DomainKeyArgs) -> tuple[Statement, ...]:
-    """What services do in their own name: CloudWatch Logs writes with no caller behind it."""
+    """What is asked of a key with no service between, or by a service with no caller behind it."""
+    if args.domain == "state":
+        return (
+            Statement(
+                sid="AccountKeepsSecretsOfState",
+                effect="Allow",
+                actions=_USE,
+                resources=["*"],
+                principals=ANYONE,
+                conditions={"StringEquals": {"kms:CallerAccount": args.scope.account_id}},
+            ),
+        )
     if args.domain != "logs":
         return ()
     return (

@@ -10,7 +10,7 @@ on the private subnets would have to let the internet in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,8 @@ class NetworkArgs:
     """Whether the network and its logs are protected from deletion."""
     services: Sequence[str] = field(default_factory=services_called)
     """Services of AWS that are called from inside, such as ``ecr.api``."""
+    private_domain: str | None = None
+    """The name of the private zone; `None` for that of the settings, or of the environment."""
 
 
 class Network(pulumi.ComponentResource):
@@ -114,7 +116,9 @@ class Network(pulumi.ComponentResource):
         self.s3_prefix_list_id = endpoints.s3_prefix_list_id
         self.ready += endpoints.ready
         self.private_domain = (
-            args.network.private_domain or f"{scope.environment}.falaj.internal"
+            args.private_domain
+            or args.network.private_domain
+            or f"{scope.environment}.falaj.internal"
         ).removeprefix(".")
         self.private_zone_id = Resolver(
             f"{name}-resolver",
@@ -296,40 +300,59 @@ class Network(pulumi.ComponentResource):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkIds:
+    """What there is of a network that was made elsewhere."""
+
+    vpc_id: pulumi.Input[str]
+    cidr: str
+    private_subnet_ids: Mapping[str, pulumi.Input[str]]
+    """Zone → id."""
+    isolated_subnet_ids: Mapping[str, pulumi.Input[str]]
+    private_route_table_ids: Sequence[pulumi.Input[str]]
+    endpoints: Sequence[str]
+    """Services that there are endpoints for."""
+    endpoint_security_group_id: pulumi.Input[str] | None
+
+    @classmethod
+    def of(cls, existing: ExistingNetwork) -> NetworkIds:
+        """The ids that the settings name."""
+        return cls(**{name: getattr(existing, name) for name in type(existing).model_fields})
+
+
+@dataclass(frozen=True, kw_only=True)
 class GivenNetworkArgs:
     """A network that exists."""
 
     scope: Scope
-    existing: ExistingNetwork
+    ids: NetworkIds
     trusted_accounts: Sequence[str] = ()
     services: Sequence[str] = field(default_factory=services_called)
     """Services of AWS that are called from inside; those without an endpoint get one here."""
 
 
 class GivenNetwork(pulumi.ComponentResource):
-    """A network that somebody else keeps, with the endpoints that it lacks.
+    """A network that was made elsewhere, with the endpoints that it lacks.
 
-    It has the attributes of `Network`; it has no private hosted zone of ours, and its names and
-    flow logs are its keeper's.
+    It has the attributes of `Network` but for the private zone; names and flow logs are looked
+    after by its keeper.
     """
 
     def __init__(
         self, name: str, args: GivenNetworkArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("falaj:aws:GivenNetwork", name, None, opts)
-        given = args.existing
-        self.vpc_id = pulumi.Output.from_input(given.vpc_id)
-        self.cidr = str(given.cidr)
-        self.zones = tuple(sorted(given.private_subnet_ids))
-        self.private_subnet_ids = _outputs(given.private_subnet_ids)
-        self.isolated_subnet_ids = _outputs(given.isolated_subnet_ids)
+        ids = args.ids
+        self.vpc_id = pulumi.Output.from_input(ids.vpc_id)
+        self.cidr = ids.cidr
+        self.zones = tuple(sorted(ids.private_subnet_ids))
+        self.private_subnet_ids = _outputs(ids.private_subnet_ids)
+        self.isolated_subnet_ids = _outputs(ids.isolated_subnet_ids)
         self.private_route_table_ids = [
-            pulumi.Output.from_input(table) for table in given.private_route_table_ids
+            pulumi.Output.from_input(table) for table in ids.private_route_table_ids
         ]
         self.ready: list[pulumi.Resource] = []
         self.s3_prefix_list_id: pulumi.Output[str] | None = None
-        missing = [service for service in args.services if service not in given.endpoints]
-        group = given.endpoint_security_group_id
+        missing = [service for service in args.services if service not in ids.endpoints]
         if missing:
             endpoints = Endpoints(
                 f"{name}-endpoints",
@@ -348,9 +371,11 @@ class GivenNetwork(pulumi.ComponentResource):
             self.endpoint_security_group_id = endpoints.security_group_id
             self.s3_prefix_list_id = endpoints.s3_prefix_list_id
         else:
-            self.endpoint_security_group_id = pulumi.Output.from_input(group or "")
+            self.endpoint_security_group_id = pulumi.Output.from_input(
+                ids.endpoint_security_group_id or ""
+            )
         self.register_outputs({"vpc_id": self.vpc_id, "cidr": self.cidr})
 
 
-def _outputs(ids: dict[str, str]) -> dict[str, pulumi.Output[str]]:
+def _outputs(ids: Mapping[str, pulumi.Input[str]]) -> dict[str, pulumi.Output[str]]:
     return {zone: pulumi.Output.from_input(ids[zone]) for zone in sorted(ids)}

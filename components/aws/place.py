@@ -15,8 +15,14 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs
-from components.aws.keys import SERVICES, Domain, DomainKey, DomainKeyArgs
-from components.aws.network import GivenNetwork, GivenNetworkArgs, Network, NetworkArgs
+from components.aws.keys import DOMAINS, Domain, DomainKey, DomainKeyArgs
+from components.aws.network import (
+    GivenNetwork,
+    GivenNetworkArgs,
+    Network,
+    NetworkArgs,
+    NetworkIds,
+)
 from components.aws.node_pool import NodePool, NodePoolArgs
 from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.scope import Scope
@@ -41,6 +47,8 @@ class AwsPlaceArgs:
     """The subnets of the nodes, where neither network is given."""
     network: NetworkSettings | None = None
     existing_network: ExistingNetwork | None = None
+    network_ids: NetworkIds | None = None
+    """Of the network that the bootstrap made; stands over the other two."""
     node_pools: Mapping[str, NodePoolSettings]
     teams: Mapping[str, TeamQuota] = field(default_factory=dict)
     """Deployed once `kubeconfig` says how to reach the cluster."""
@@ -81,7 +89,7 @@ class AwsPlace(pulumi.ComponentResource):
                 DomainKeyArgs(scope=scope, domain=domain),
                 child,
             )
-            for domain in SERVICES
+            for domain in DOMAINS
         }
         stores = {
             content: ArtifactStore(
@@ -145,13 +153,14 @@ class AwsPlace(pulumi.ComponentResource):
         keys: Mapping[Domain, DomainKey],
         child: pulumi.ResourceOptions,
     ) -> Network | GivenNetwork | None:
-        if args.existing_network is not None:
+        ids = args.network_ids
+        if ids is None and args.existing_network is not None:
+            ids = NetworkIds.of(args.existing_network)
+        if ids is not None:
             trusted = args.network.trusted_accounts if args.network is not None else ()
             return GivenNetwork(
                 f"{name}-network",
-                GivenNetworkArgs(
-                    scope=scope, existing=args.existing_network, trusted_accounts=trusted
-                ),
+                GivenNetworkArgs(scope=scope, ids=ids, trusted_accounts=trusted),
                 child,
             )
         if args.network is None:

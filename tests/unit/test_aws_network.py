@@ -12,7 +12,7 @@ import pytest
 
 from components.aws.egress import EVERYWHERE, endpoint_in
 from components.aws.endpoints import policy_of
-from components.aws.network import GivenNetwork, GivenNetworkArgs, Network, NetworkArgs
+from components.aws.network import GivenNetwork, GivenNetworkArgs, Network, NetworkArgs, NetworkIds
 from components.aws.policy_document import Statement
 from components.aws.scope import Scope
 from components.aws.settings.controllers import CONTROLLERS, services_called
@@ -516,7 +516,8 @@ EXISTING: dict[str, Any] = {
 def given(record: Record, seen: dict[str, Any], **change: Any) -> Recording:
     def make() -> pulumi.Output[None]:
         network = GivenNetwork(
-            "prod", GivenNetworkArgs(scope=SCOPE, existing=ExistingNetwork(**EXISTING, **change))
+            "prod",
+            GivenNetworkArgs(scope=SCOPE, ids=NetworkIds.of(ExistingNetwork(**EXISTING, **change))),
         )
         names = ("vpc_id", "cidr", "zones", "private_subnet_ids", "isolated_subnet_ids")
         more = ("private_route_table_ids", "endpoint_security_group_id")
@@ -558,7 +559,7 @@ def test_both_networks_have_what_other_parts_ask_for(record: Record) -> None:
             ),
         )
         built["given"] = GivenNetwork(
-            "given", GivenNetworkArgs(scope=SCOPE, existing=ExistingNetwork(**EXISTING))
+            "given", GivenNetworkArgs(scope=SCOPE, ids=NetworkIds.of(ExistingNetwork(**EXISTING)))
         )
 
     record(make)

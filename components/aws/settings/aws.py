@@ -15,6 +15,7 @@ from components.aws.settings.network import (
     network_problems,
 )
 from components.aws.settings.node_pool import NodePoolSettings
+from components.aws.settings.runner import RunnerSettings, runner_problems
 from components.section import Name, Section
 
 
@@ -28,6 +29,9 @@ class AwsSettings(Section):
     `egress`, `max_pods`, `trusted_accounts`."""
     existing_network: ExistingNetwork | None = None
     """A network that somebody else keeps."""
+    runner: RunnerSettings | None = None
+    """The machine inside the network from which alone the environment is deployed; `None` where
+    whoever deploys reaches the network by other ways."""
     cluster_name: Name
     """The EKS cluster that the node pools join."""
     subnet_ids: tuple[SubnetId, ...] = ()
@@ -38,7 +42,7 @@ class AwsSettings(Section):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        problems = _problems_of_network(self)
+        problems = [*_problems_of_network(self), *_problems_of_runner(self)]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -51,3 +55,11 @@ def _problems_of_network(aws: AwsSettings) -> list[str]:
         nodes = {name: pool.max_nodes for name, pool in aws.node_pools.items()}
         return list(network_problems(aws.network, aws.region, nodes))
     return [] if aws.subnet_ids else ["network: is missing; or name existing_network or subnet_ids"]
+
+
+def _problems_of_runner(aws: AwsSettings) -> list[str]:
+    if aws.runner is None:
+        return []
+    if aws.network is None and aws.existing_network is None:
+        return ["runner: has no network to be in; declare network or existing_network"]
+    return list(runner_problems(aws.runner, aws.network or NetworkSettings()))
