@@ -43,6 +43,7 @@ def network(settings: Settings) -> NetworkIds | None:
         ],
         endpoints=services_called(),
         endpoint_security_group_id=_at(made, "endpoint_security_group_id"),
+        runner_group_id=_at(stack.require_output("runner"), "group_id"),
     )
 
 

@@ -67,6 +67,8 @@ class Network(pulumi.ComponentResource):
         plan = address_plan(args.network, scope.region)
         self.cidr = str(args.network.cidr)
         self.zones = tuple(plan)
+        # a runner stands on a network that the bootstrap made, and so is never known here
+        self.runner_group_id: pulumi.Input[str] | None = None
         vpc = aws.ec2.Vpc(
             f"{name}-vpc",
             cidr_block=self.cidr,
@@ -312,6 +314,8 @@ class NetworkIds:
     endpoints: Sequence[str]
     """Services that there are endpoints for."""
     endpoint_security_group_id: pulumi.Input[str] | None
+    runner_group_id: pulumi.Input[str] | None = None
+    """The security group of the runner, which asks the cluster's API."""
 
     @classmethod
     def of(cls, existing: ExistingNetwork) -> NetworkIds:
@@ -350,6 +354,7 @@ class GivenNetwork(pulumi.ComponentResource):
         self.private_route_table_ids = [
             pulumi.Output.from_input(table) for table in ids.private_route_table_ids
         ]
+        self.runner_group_id = ids.runner_group_id
         self.ready: list[pulumi.Resource] = []
         self.s3_prefix_list_id: pulumi.Output[str] | None = None
         missing = [service for service in args.services if service not in ids.endpoints]

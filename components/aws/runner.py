@@ -19,6 +19,7 @@ from components.aws.network import GivenNetwork, Network
 from components.aws.policy_document import Statement
 from components.aws.role import Role, RoleArgs, taken_by_service
 from components.aws.scope import Scope
+from components.aws.settings.controllers import services_called
 from components.aws.settings.runner import RunnerSettings
 
 RUNNER_VARIABLE = "FALAJ_RUNNER"
@@ -183,6 +184,11 @@ dnf install -y git make python3.12
 
 
 def _without_proxy(scope: Scope) -> str:
-    """What the runner asks directly: all that has an endpoint in the network."""
-    inside = (f".{scope.region}.amazonaws.com", f".{scope.region}.api.aws")
-    return ",".join((*inside, f".{scope.region}.eks.amazonaws.com", "169.254.169.254", "localhost"))
+    """What the runner asks directly: services with an endpoint, the cluster, its own metadata."""
+    names = {"ecr.api": "api.ecr", "ecr.dkr": "dkr.ecr"}
+    hosts = [
+        f"{names.get(service, service)}.{scope.region}.amazonaws.com"
+        for service in services_called()
+    ]
+    cluster = f".{scope.region}.eks.amazonaws.com"
+    return ",".join((*hosts, cluster, "169.254.169.254", "localhost", "127.0.0.1"))

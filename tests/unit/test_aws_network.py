@@ -566,6 +566,7 @@ def test_both_networks_have_what_other_parts_ask_for(record: Record) -> None:
     promised = {
         *("vpc_id", "cidr", "zones", "private_subnet_ids", "isolated_subnet_ids", "ready"),
         *("private_route_table_ids", "endpoint_security_group_id", "s3_prefix_list_id"),
+        "runner_group_id",
     }
     for network in built.values():
         assert all(hasattr(network, name) for name in promised)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from components.aws.foundation import Foundation, FoundationArgs
+from components.aws.settings.runner import GLOBAL_HOSTS
 from stacks.bootstrap import command
 from stacks.bootstrap.command import BootstrapError
 from stacks.bootstrapped import found_at
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 Record = Callable[[Callable[[], object]], "Recording"]
 PROXY = "http://proxy.bank.ae:3128"
-CALLED = ["iam.amazonaws.com", "route53.amazonaws.com"]
 POOLS = {"system": {"kind": "cpu", "instance_types": ["m6i.large"], "max_nodes": 2}}
 
 
@@ -132,7 +132,10 @@ def test_whoever_logs_in_deploys_this_environment_by_the_regions_own_tokens(
     assert "export AWS_STS_REGIONAL_ENDPOINTS='regional'" in script
     assert "export PULUMI_BACKEND_URL='s3://falaj-prod-state-123456789012?region=" in script
     assert f"export HTTPS_PROXY='{PROXY}'" in script
-    assert ".me-central-1.amazonaws.com" in script.partition("NO_PROXY=")[2].partition("\n")[0]
+    direct = script.partition("NO_PROXY=")[2].partition("\n")[0].strip("'").split(",")
+    assert {"ec2.me-central-1.amazonaws.com", "api.ecr.me-central-1.amazonaws.com"} <= set(direct)
+    # what has no endpoint must not be asked directly: nothing would answer
+    assert not {".me-central-1.amazonaws.com", "rds.me-central-1.amazonaws.com"} & set(direct)
     assert "role_arn = arn:aws:iam::123456789012:role/falaj-prod-apply" in script
 
 
@@ -158,11 +161,13 @@ def test_a_runner_with_no_way_to_iam_is_refused() -> None:
     assert "iam.amazonaws.com" in problem
 
     listed = {"egress": "allow-list", "allowed_domains": ["iam.amazonaws.com", ".quay.io"]}
-    (problem,) = problems_of(runner={}, network=listed)
-    assert "network.allowed_domains: lacks route53.amazonaws.com" in problem
+    problems = problems_of(runner={}, network=listed)
+    assert len(problems) == 2
+    assert "network.allowed_domains: lacks route53.amazonaws.com" in problems[0]
+    assert "network.allowed_domains: lacks .me-central-1.amazonaws.com" in problems[1]
 
-    assert settings(runner={}, network=listed | {"allowed_domains": CALLED})
-    assert settings(runner={}, network=listed | {"allowed_domains": [".amazonaws.com"]})
+    for enough in ([*GLOBAL_HOSTS, ".me-central-1.amazonaws.com"], [".amazonaws.com"]):
+        assert settings(runner={}, network=listed | {"allowed_domains": enough})
 
 
 def test_a_runner_needs_a_network_and_a_proxy_with_a_port() -> None:

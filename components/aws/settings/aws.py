@@ -62,4 +62,4 @@ def _problems_of_runner(aws: AwsSettings) -> list[str]:
         return []
     if aws.network is None and aws.existing_network is None:
         return ["runner: has no network to be in; declare network or existing_network"]
-    return list(runner_problems(aws.runner, aws.network or NetworkSettings()))
+    return list(runner_problems(aws.runner, aws.network or NetworkSettings(), aws.region))

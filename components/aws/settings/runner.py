@@ -10,8 +10,8 @@ from pydantic import Field, StringConstraints
 from components.aws.settings.network import NetworkSettings
 from components.section import Section
 
-WITHOUT_ENDPOINT = ("iam.amazonaws.com", "route53.amazonaws.com")
-"""What deploying calls and no endpoint of the region answers: services of AWS as a whole."""
+GLOBAL_HOSTS = ("iam.amazonaws.com", "route53.amazonaws.com")
+"""What deploying calls and no endpoint of any region answers: services of AWS as a whole."""
 
 
 class RunnerSettings(Section):
@@ -23,20 +23,34 @@ class RunnerSettings(Section):
     instance_type: str = "t3.large"
     disk_gib: int = Field(50, ge=20)
     proxy: Annotated[str, StringConstraints(pattern=r"^https?://[a-z0-9.-]+:\d+$")] | None = None
-    """The organisation's proxy, for what no endpoint answers; it must pass `WITHOUT_ENDPOINT`."""
+    """The organisation's proxy, for what no endpoint answers; it must pass `outside` of the
+    region."""
 
 
-def runner_problems(runner: RunnerSettings, network: NetworkSettings) -> Iterator[str]:
-    """What keeps a runner in `network` from deploying."""
+def outside(region: str) -> tuple[str, ...]:
+    """Names that deploying in `region` calls beside those of endpoints; a leading dot as in
+    `allowed_domains`.
+
+    Databases, trails, backups and the like are asked when they are made and never again, so that an
+    endpoint for each would stand idle.
+    """
+    return (*GLOBAL_HOSTS, f".{region}.amazonaws.com")
+
+
+def runner_problems(runner: RunnerSettings, network: NetworkSettings, region: str) -> Iterator[str]:
+    """What keeps a runner in `network` from deploying in `region`."""
     if runner.proxy is not None:
         return
     if network.egress == "none":
         yield (
-            f"runner.proxy: is missing; with network.egress none nothing else leads to "
-            f"{' and '.join(WITHOUT_ENDPOINT)}, which deploying calls and no endpoint answers"
+            "runner.proxy: is missing; with network.egress none nothing else leads to "
+            f"{', '.join(outside(region))}, which deploying calls and no endpoint answers"
         )
         return
-    allowed = network.allowed_domains
-    for host in WITHOUT_ENDPOINT:
-        if not any(host == one or (host.endswith(one) and one[0] == ".") for one in allowed):
-            yield f"network.allowed_domains: lacks {host}, which the runner calls to deploy"
+    for name in outside(region):
+        if not any(_covers(one, name) for one in network.allowed_domains):
+            yield f"network.allowed_domains: lacks {name}, which the runner calls to deploy"
+
+
+def _covers(allowed: str, name: str) -> bool:
+    return allowed == name or (allowed.startswith(".") and name.endswith(allowed))
