@@ -1,5 +1,5 @@
 # Every verb works from a fresh clone and can be interrupted and run again.
-.PHONY: setup up down clean shell check test bench lock
+.PHONY: setup up down clean shell check test bench lock bootstrap
 .NOTPARALLEL:
 
 # a server without bytecode takes twice as long to start
@@ -47,3 +47,6 @@ lock: setup ## resolves the dependencies anew
 	$(RUN) uv pip compile pyproject.toml --group workloads --group test --group build \
 		--python .venv/bin/python --universal --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate -q -o requirements.lock
+
+bootstrap: setup ## what an environment stands on, once, from outside: make bootstrap ENV=prod
+	$(RUN) python -m stacks.bootstrap.command $(ENV)

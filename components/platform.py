@@ -10,6 +10,7 @@ from typing import Any
 
 import pulumi
 
+from components.aws.network import NetworkIds
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.contract import CONTRACT_VERSION, SECRET_FIELDS, capabilities_of
 from components.local.place import LocalPlace, LocalPlaceArgs
@@ -26,11 +27,15 @@ class Platform(pulumi.ComponentResource):
         self,
         settings: Settings,
         directories: Mapping[str, str],
+        network: NetworkIds | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`directories` holds the absolute paths `state_directory` and `runtime_directory`."""
+        """`directories` holds the absolute paths `state_directory` and `runtime_directory`.
+
+        `network` is the one that the bootstrap made, where it made one.
+        """
         super().__init__("falaj:Platform", settings.environment, {}, opts)
-        fields = self._place(settings, directories)
+        fields = self._place(settings, directories, network)
         self.outputs = {
             "contract_version": CONTRACT_VERSION,
             "environment": settings.environment,
@@ -46,7 +51,10 @@ class Platform(pulumi.ComponentResource):
         self.register_outputs({})
 
     def _place(
-        self, settings: Settings, directories: Mapping[str, str]
+        self,
+        settings: Settings,
+        directories: Mapping[str, str],
+        network: NetworkIds | None,
     ) -> dict[str, pulumi.Input[Any]]:
         here = pulumi.ResourceOptions(parent=self)
         if settings.local is not None:
@@ -76,6 +84,9 @@ class Platform(pulumi.ComponentResource):
                 region=settings.aws.region,
                 cluster_name=settings.aws.cluster_name,
                 subnet_ids=settings.aws.subnet_ids,
+                network=settings.aws.network,
+                existing_network=settings.aws.existing_network,
+                network_ids=network,
                 keep_data=settings.aws.keep_data,
                 node_pools=settings.aws.node_pools,
                 teams=settings.teams,

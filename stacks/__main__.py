@@ -9,18 +9,21 @@ import pulumi
 
 from components.local.machine import MissingToolError
 from components.platform import Platform
-from stacks import environment, settings
+from stacks import bootstrapped, environment, runner, settings
 
 
 def main() -> None:
     """Makes the platform and exports its contract, one stack output a field."""
     environment.require()
+    wanted = settings.read()
+    runner.require(wanted)
     platform = Platform(
-        settings.read(),
+        wanted,
         {
             "state_directory": str(environment.state_directory()),
             "runtime_directory": str(environment.runtime_directory()),
         },
+        bootstrapped.network(wanted),
     )
     for name, value in platform.outputs.items():
         pulumi.export(name, value)
@@ -28,6 +31,11 @@ def main() -> None:
 
 try:
     main()
-except (MissingToolError, environment.WrongEnvironmentError, settings.SettingsError) as error:
+except (
+    MissingToolError,
+    environment.WrongEnvironmentError,
+    runner.WrongPlaceError,
+    settings.SettingsError,
+) as error:
     # the engine shows this as one message, without a traceback
     raise pulumi.RunError(str(error)) from None

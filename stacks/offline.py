@@ -102,4 +102,5 @@ def _variables(directory: Path) -> dict[str, str]:
         "PULUMI_BACKEND_URL": f"file://{directory / 'state'}",
         "PULUMI_HOME": str(directory / "home"),
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        "FALAJ_RUNNER": "offline",  # stacks.runner.OFFLINE, which imports Pulumi
     }

@@ -58,7 +58,15 @@ class Recorder(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         """Remembers the resource."""
         self.resources.append(Recorded(args.typ, args.name, args.inputs, args.provider or ""))
-        made_up = {"arn": f"arn:{args.name}", "keyId": f"key:{args.name}", "latestVersion": 7}
+        made_up: dict[str, Any] = {
+            "arn": f"arn:{args.name}",
+            "keyId": f"key:{args.name}",
+            "latestVersion": 7,
+        }
+        if "subnetMappings" in args.inputs:  # a firewall has an endpoint in each
+            subnets = [mapping["subnetId"] for mapping in args.inputs["subnetMappings"]]
+            attached = [{"endpointId": f"vpce:{one}", "subnetId": one} for one in subnets]
+            made_up["firewallStatuses"] = [{"syncStates": [{"attachments": attached}]}]
         return f"id:{args.name}", {"name": args.name, **made_up, **args.inputs}
 
     def call(self, args: mocks.MockCallArgs) -> Any:

@@ -15,9 +15,18 @@ import pulumi_aws as aws
 from components.aws.policy_document import ANYONE, Statement, document
 from components.aws.scope import Scope
 
-Domain = Literal["artifacts", "cluster"]
+Domain = Literal["state", "artifacts", "cluster", "logs"]
 
-SERVICES: dict[Domain, str] = {"artifacts": "s3", "cluster": "ec2"}
+DOMAINS: tuple[Domain, ...] = ("artifacts", "cluster", "logs")
+"""The domains whose keys an environment makes; that of `state` is made before it, by the
+bootstrap."""
+
+SERVICES: dict[Domain, str] = {
+    "state": "s3",
+    "artifacts": "s3",
+    "cluster": "ec2",
+    "logs": "logs",
+}
 """The AWS service that encrypts a domain's data, and through which alone its key is used."""
 
 DELETION_WINDOW_DAYS = 30
@@ -106,6 +115,7 @@ class DomainKey(pulumi.ComponentResource):
                         "Bool": {"kms:GrantIsForAWSResource": "true"},
                     },
                 ),
+                *_of_services(args),
             ),
             tags={"data-domain": args.domain},
             opts=child,
@@ -118,3 +128,34 @@ class DomainKey(pulumi.ComponentResource):
         )
         self.arn = key.arn
         self.register_outputs({"arn": self.arn})
+
+
+def _of_services(args: DomainKeyArgs) -> tuple[Statement, ...]:
+    """What is asked of a key with no service between, or by a service with no caller behind it."""
+    if args.domain == "state":
+        return (
+            Statement(
+                sid="AccountKeepsSecretsOfState",
+                effect="Allow",
+                actions=_USE,
+                resources=["*"],
+                principals=ANYONE,
+                conditions={"StringEquals": {"kms:CallerAccount": args.scope.account_id}},
+            ),
+        )
+    if args.domain != "logs":
+        return ()
+    return (
+        Statement(
+            sid="LogsUseKeyForOurGroups",
+            effect="Allow",
+            actions=_USE,
+            resources=["*"],
+            principals={"Service": (args.scope.service("logs"),)},
+            conditions={
+                "ArnLike": {
+                    "kms:EncryptionContext:aws:logs:arn": args.scope.arn("logs", "log-group:*")
+                }
+            },
+        ),
+    )

@@ -1,7 +1,7 @@
 """An environment on AWS: its parts joined, and what they fill of the contract with teams.
 
-Owns which parts there are and how they meet. The account, the network and the EKS cluster that the
-node pools join must exist before, and the credentials of whoever runs Pulumi must be those of the
+Owns which parts there are and how they meet. The account and the EKS cluster that the node pools
+join must exist before, and the credentials of whoever runs Pulumi must be those of the
 account.
 """
 
@@ -15,10 +15,18 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs
-from components.aws.keys import SERVICES, DomainKey, DomainKeyArgs
+from components.aws.keys import DOMAINS, Domain, DomainKey, DomainKeyArgs
+from components.aws.network import (
+    GivenNetwork,
+    GivenNetworkArgs,
+    Network,
+    NetworkArgs,
+    NetworkIds,
+)
 from components.aws.node_pool import NodePool, NodePoolArgs
 from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.scope import Scope
+from components.aws.settings.network import ExistingNetwork, NetworkSettings
 from components.aws.settings.node_pool import NodePoolSettings
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Team, TeamArgs
@@ -35,7 +43,12 @@ class AwsPlaceArgs:
     account_id: str
     region: str
     cluster_name: str
-    subnet_ids: Sequence[str]
+    subnet_ids: Sequence[str] = ()
+    """The subnets of the nodes, where neither network is given."""
+    network: NetworkSettings | None = None
+    existing_network: ExistingNetwork | None = None
+    network_ids: NetworkIds | None = None
+    """Of the network that the bootstrap made; stands over the other two."""
     node_pools: Mapping[str, NodePoolSettings]
     teams: Mapping[str, TeamQuota] = field(default_factory=dict)
     """Deployed once `kubeconfig` says how to reach the cluster."""
@@ -76,7 +89,7 @@ class AwsPlace(pulumi.ComponentResource):
                 DomainKeyArgs(scope=scope, domain=domain),
                 child,
             )
-            for domain in SERVICES
+            for domain in DOMAINS
         }
         stores = {
             content: ArtifactStore(
@@ -91,6 +104,8 @@ class AwsPlace(pulumi.ComponentResource):
             )
             for content in ("artifacts", "data")
         }
+        network = self._network(name, args, scope, keys, child)
+        subnet_ids = args.subnet_ids if network is None else network.private_subnet_ids.values()
         for pool, shape in args.node_pools.items():
             NodePool(
                 f"{name}-pool-{pool}",
@@ -99,7 +114,7 @@ class AwsPlace(pulumi.ComponentResource):
                     pool=pool,
                     shape=shape,
                     cluster_name=args.cluster_name,
-                    subnet_ids=args.subnet_ids,
+                    subnet_ids=list(subnet_ids),
                     volume_key_arn=keys["cluster"].arn,
                 ),
                 child,
@@ -129,6 +144,37 @@ class AwsPlace(pulumi.ComponentResource):
                 self,
             )
         self.register_outputs({})
+
+    @staticmethod
+    def _network(
+        name: str,
+        args: AwsPlaceArgs,
+        scope: Scope,
+        keys: Mapping[Domain, DomainKey],
+        child: pulumi.ResourceOptions,
+    ) -> Network | GivenNetwork | None:
+        ids = args.network_ids
+        if ids is None and args.existing_network is not None:
+            ids = NetworkIds.of(args.existing_network)
+        if ids is not None:
+            trusted = args.network.trusted_accounts if args.network is not None else ()
+            return GivenNetwork(
+                f"{name}-network",
+                GivenNetworkArgs(scope=scope, ids=ids, trusted_accounts=trusted),
+                child,
+            )
+        if args.network is None:
+            return None
+        return Network(
+            f"{name}-network",
+            NetworkArgs(
+                scope=scope,
+                network=args.network,
+                log_key_arn=keys["logs"].arn,
+                keep=args.keep_data,
+            ),
+            child,
+        )
 
     def _on_the_cluster(
         self, name: str, args: AwsPlaceArgs, kubeconfig: pulumi.Input[str]

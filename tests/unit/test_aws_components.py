@@ -146,7 +146,9 @@ def test_each_key_rotates_waits_and_belongs_to_one_domain(place: Recording) -> N
     keys = place.of("Key")
     aliases = {one.inputs["targetKeyId"]: one.inputs["name"] for one in place.of("Alias")}
 
-    assert {key.inputs["tags"]["data-domain"] for key in keys} == {"artifacts", "cluster"}
+    assert {key.inputs["tags"]["data-domain"] for key in keys} == {
+        *("artifacts", "cluster", "logs")
+    }
     for key in keys:
         domain = key.inputs["tags"]["data-domain"]
         assert key.inputs["enableKeyRotation"] is True
@@ -264,6 +266,7 @@ def test_the_place_fills_the_contract_from_what_it_made(record: Record) -> None:
     assert seen["encryption_keys"] == {
         "artifacts": "arn:dev-artifacts-key",
         "cluster": "arn:dev-cluster-key",
+        "logs": "arn:dev-logs-key",
     }
     assert seen["teams"]["credit"]["namespace"] == "credit"
     assert seen["kubeconfig"] == "apiVersion: v1"

@@ -52,6 +52,23 @@ def _of_bucket(**outputs: Callable[[Resource], Any]) -> Kind:
     )
 
 
+def _endpoints_of_firewall(resource: Resource) -> list[dict[str, Any]]:
+    """What a firewall says of its endpoint in each subnet."""
+    subnets = [mapping["subnetId"] for mapping in resource.inputs["subnetMappings"]]
+    return [
+        {
+            "syncStates": [
+                {
+                    "attachments": [
+                        {"endpointId": f"vpce-{subnet.rpartition('-')[2]}", "subnetId": subnet}
+                    ]
+                }
+                for subnet in subnets
+            ]
+        }
+    ]
+
+
 _KINDS: dict[str, Kind] = {
     "aws:ec2/launchTemplate:LaunchTemplate": Kind(
         identifier=lambda resource: f"lt-{resource.unique[:17]}",
@@ -114,6 +131,16 @@ _KINDS: dict[str, Kind] = {
             "keyId": _uuid,
         },
         replaced_by=frozenset({"customerMasterKeySpec", "keyUsage", "multiRegion", "region"}),
+    ),
+    "aws:networkfirewall/firewall:Firewall": Kind(
+        identifier=arn("network-firewall", "firewall/{name}"),
+        outputs={
+            "arn": arn("network-firewall", "firewall/{name}"),
+            "firewallStatuses": _endpoints_of_firewall,
+        },
+        volatile=frozenset({"firewallStatuses"}),
+        name="name",
+        replaced_by=frozenset({"vpcId", "region"}),
     ),
     "aws:s3/bucket:Bucket": Kind(
         identifier=given("bucket"),

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import StringConstraints, model_validator
 
+from components.aws.settings.controllers import services_called
+from components.aws.settings.network import (
+    ExistingNetwork,
+    NetworkSettings,
+    SubnetId,
+    existing_network_problems,
+    network_problems,
+)
 from components.aws.settings.node_pool import NodePoolSettings
+from components.aws.settings.runner import RunnerSettings, runner_problems
 from components.section import Name, Section
 
 
@@ -15,11 +24,42 @@ class AwsSettings(Section):
 
     account_id: Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
     region: str = "me-central-1"
+    network: NetworkSettings | None = None
+    """The network made for this environment; with `existing_network`, what holds of that one:
+    `egress`, `max_pods`, `trusted_accounts`."""
+    existing_network: ExistingNetwork | None = None
+    """A network that somebody else keeps."""
+    runner: RunnerSettings | None = None
+    """The machine inside the network from which alone the environment is deployed; `None` where
+    whoever deploys reaches the network by other ways."""
     cluster_name: Name
     """The EKS cluster that the node pools join."""
-    subnet_ids: tuple[Annotated[str, StringConstraints(pattern=r"^subnet-[0-9a-f]+$")], ...] = (
-        Field(min_length=1)
-    )
+    subnet_ids: tuple[SubnetId, ...] = ()
+    """The subnets of the nodes, where no network is declared."""
     node_pools: dict[Name, NodePoolSettings]
     keep_data: bool = True
     """Whether buckets are protected, and left when the stack is destroyed."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        problems = [*_problems_of_network(self), *_problems_of_runner(self)]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+def _problems_of_network(aws: AwsSettings) -> list[str]:
+    if aws.existing_network is not None:
+        return list(existing_network_problems(aws.existing_network, aws.region, services_called()))
+    if aws.network is not None:
+        nodes = {name: pool.max_nodes for name, pool in aws.node_pools.items()}
+        return list(network_problems(aws.network, aws.region, nodes))
+    return [] if aws.subnet_ids else ["network: is missing; or name existing_network or subnet_ids"]
+
+
+def _problems_of_runner(aws: AwsSettings) -> list[str]:
+    if aws.runner is None:
+        return []
+    if aws.network is None and aws.existing_network is None:
+        return ["runner: has no network to be in; declare network or existing_network"]
+    return list(runner_problems(aws.runner, aws.network or NetworkSettings(), aws.region))
