@@ -15,9 +15,16 @@ import pulumi_aws as aws
 from components.aws.policy_document import ANYONE, Statement, document
 from components.aws.scope import Scope
 
-Domain = Literal["artifacts", "cluster"]
+Domain = Literal["artifacts", "cluster", "logs", "backups", "database", "secrets"]
 
-SERVICES: dict[Domain, str] = {"artifacts": "s3", "cluster": "ec2"}
+SERVICES: dict[Domain, str] = {
+    "artifacts": "s3",
+    "cluster": "ec2",
+    "logs": "s3",
+    "backups": "s3",
+    "database": "rds",
+    "secrets": "secretsmanager",  # pragma: allowlist secret
+}
 """The AWS service that encrypts a domain's data, and through which alone its key is used."""
 
 DELETION_WINDOW_DAYS = 30
