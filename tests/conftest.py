@@ -31,8 +31,9 @@ from tools.scratch_clone import ScratchClone
 PACK = ROOT / "policies" / "residency"
 MASKED = "[secret]"
 
-# the stand-in providers are programs, not a package
+# the stand-in providers are programs, not a package, and so are helpers beside this file
 sys.path.append(str(ROOT / "tools" / "providers"))
+sys.path.append(str(ROOT / "tests"))
 
 
 # --- components, on mocks -------------------------------------------------------------------------
