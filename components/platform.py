@@ -77,6 +77,7 @@ class Platform(pulumi.ComponentResource):
                 cluster_name=settings.aws.cluster_name,
                 subnet_ids=settings.aws.subnet_ids,
                 keep_data=settings.aws.keep_data,
+                storage=settings.aws.storage,
                 node_pools=settings.aws.node_pools,
                 teams=settings.teams,
                 kubeconfig=(

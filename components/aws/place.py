@@ -14,12 +14,13 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs
-from components.aws.keys import SERVICES, DomainKey, DomainKeyArgs
+from components.aws.keys import SERVICES, Domain, DomainKey, DomainKeyArgs
 from components.aws.node_pool import NodePool, NodePoolArgs
 from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.scope import Scope
 from components.aws.settings.node_pool import NodePoolSettings
+from components.aws.settings.storage import StorageSettings
+from components.aws.storage import Storage, StorageArgs, make_storage
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Team, TeamArgs
 from components.tags import tags
@@ -42,6 +43,9 @@ class AwsPlaceArgs:
     kubeconfig: pulumi.Input[str] | None = None
     keep_data: bool = True
     """Whether stores of data outlive the stack."""
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    vpc_id: pulumi.Input[str] | None = None
+    """The network from which data is used, once there is one."""
 
 
 class AwsPlace(pulumi.ComponentResource):
@@ -78,19 +82,7 @@ class AwsPlace(pulumi.ComponentResource):
             )
             for domain in SERVICES
         }
-        stores = {
-            content: ArtifactStore(
-                f"{name}-{content}-store",
-                ArtifactStoreArgs(
-                    bucket=scope.bucket(content),
-                    key_arn=keys["artifacts"].arn,
-                    data_classification="confidential",
-                    keep=args.keep_data,
-                ),
-                child,
-            )
-            for content in ("artifacts", "data")
-        }
+        storage = self._storage(name, args, scope, keys, child)
         for pool, shape in args.node_pools.items():
             NodePool(
                 f"{name}-pool-{pool}",
@@ -108,8 +100,8 @@ class AwsPlace(pulumi.ComponentResource):
         self.fields = {
             "region": args.region,
             "encryption_keys": {domain: key.arn for domain, key in keys.items()},
-            "artifact_uri": stores["artifacts"].uri,
-            "data_uri": stores["data"].uri,
+            "artifact_uri": storage.stores["artifacts"].uri,
+            "data_uri": storage.stores["data"].uri,
             "object_store_region": args.region,
             "node_pools": {
                 pool: {
@@ -129,6 +121,27 @@ class AwsPlace(pulumi.ComponentResource):
                 self,
             )
         self.register_outputs({})
+
+    @staticmethod
+    def _storage(
+        name: str,
+        args: AwsPlaceArgs,
+        scope: Scope,
+        keys: Mapping[Domain, DomainKey],
+        child: pulumi.ResourceOptions,
+    ) -> Storage:
+        return make_storage(
+            name,
+            StorageArgs(
+                scope=scope,
+                storage=args.storage,
+                key_arns={domain: key.arn for domain, key in keys.items()},
+                keep=args.keep_data,
+                vpc_id=args.vpc_id,
+                teams=args.teams,
+            ),
+            child,
+        )
 
     def _on_the_cluster(
         self, name: str, args: AwsPlaceArgs, kubeconfig: pulumi.Input[str]

@@ -17,7 +17,7 @@ from components.kubernetes.settings import TeamQuota
 from components.tags import tags
 
 if TYPE_CHECKING:
-    from conftest import Recorded, Recording
+    from conftest import Recording
 
 ARGS: dict[str, Any] = {
     "environment": "dev",
@@ -51,11 +51,6 @@ def statements(policy: str) -> dict[str, dict[str, Any]]:
     return {one["Sid"]: one for one in json.loads(policy)["Statement"]}
 
 
-def bucket_of(setting: Recorded) -> str:
-    """The store that a setting of a bucket belongs to, by the id of its bucket."""
-    return str(setting.inputs["bucket"]).removeprefix("id:").removesuffix("-bucket")
-
-
 def test_the_provider_is_pinned_to_region_and_account(place: Recording) -> None:
     provider = place.the("aws")
 
@@ -80,67 +75,6 @@ def test_every_resource_is_tagged_by_the_provider(place: Recording) -> None:
     assert set(expected) == {
         *("environment", "owner", "residency", "data-classification", "managed-by"),
     }
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "BucketOwnershipControls",
-        "BucketPolicy",
-        "BucketPublicAccessBlock",
-        "BucketServerSideEncryptionConfiguration",
-        "BucketVersioning",
-    ],
-)
-def test_each_bucket_has_each_setting_once(place: Recording, kind: str) -> None:
-    buckets = [bucket.name.removesuffix("-bucket") for bucket in place.of("Bucket")]
-    settings = place.of(kind)
-
-    assert sorted(map(bucket_of, settings)) == sorted(buckets)
-    assert all(setting.name.startswith(bucket_of(setting)) for setting in settings)
-
-
-def test_buckets_refuse_plain_http_for_themselves_and_their_objects(place: Recording) -> None:
-    for policy in place.of("BucketPolicy"):
-        deny = statements(policy.inputs["policy"])["DenyWithoutTls"]
-        arn = f"arn:{bucket_of(policy)}-bucket"
-
-        assert (deny["Effect"], deny["Action"], deny["Principal"]) == (
-            "Deny",
-            ["s3:*"],
-            {"AWS": ["*"]},
-        )
-        assert deny["Resource"] == [arn, f"{arn}/*"]
-        assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-
-
-def test_buckets_are_encrypted_under_the_key_of_the_artifacts_domain(place: Recording) -> None:
-    for encryption in place.of("BucketServerSideEncryptionConfiguration"):
-        (rule,) = encryption.inputs["rules"]
-
-        assert rule["bucketKeyEnabled"] is True
-        assert rule["applyServerSideEncryptionByDefault"] == {
-            "sseAlgorithm": "aws:kms",
-            "kmsMasterKeyId": "arn:dev-artifacts-key",
-        }
-
-
-def test_buckets_are_versioned_private_and_without_acls(place: Recording) -> None:
-    for versioning in place.of("BucketVersioning"):
-        assert versioning.inputs["versioningConfiguration"] == {"status": "Enabled"}
-    for block in place.of("BucketPublicAccessBlock"):
-        assert [value for value in block.inputs.values() if value is True] == [True] * 4
-    for controls in place.of("BucketOwnershipControls"):
-        assert controls.inputs["rule"] == {"objectOwnership": "BucketOwnerEnforced"}
-
-
-@pytest.mark.parametrize("keep", [True, False])
-def test_a_bucket_is_emptied_with_its_stack_only_where_data_is_not_kept(
-    record: Record, *, keep: bool
-) -> None:
-    place = record(lambda: AwsPlace("dev", AwsPlaceArgs(**ARGS, keep_data=keep)))
-
-    assert {bucket.inputs["forceDestroy"] for bucket in place.of("Bucket")} == {not keep}
 
 
 def test_each_key_rotates_waits_and_belongs_to_one_domain(place: Recording) -> None:

@@ -45,6 +45,11 @@ def _uuid(resource: Resource) -> str:
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
+def _queue_url(resource: Resource) -> str:
+    name = resource.inputs["name"]
+    return f"https://sqs.{region(resource)}.amazonaws.com/{account(resource)}/{name}"
+
+
 def _of_bucket(**outputs: Callable[[Resource], Any]) -> Kind:
     """A setting of a bucket, in a resource of its own."""
     return Kind(
@@ -115,6 +120,20 @@ _KINDS: dict[str, Kind] = {
         },
         replaced_by=frozenset({"customerMasterKeySpec", "keyUsage", "multiRegion", "region"}),
     ),
+    "aws:s3/accessPoint:AccessPoint": Kind(
+        identifier=lambda resource: f"{account(resource)}:{resource.inputs['name']}",
+        outputs={
+            "arn": arn("s3", "accesspoint/{name}"),
+            "alias": lambda resource: (
+                f"{resource.inputs['name'][:20]}-{resource.unique[:34]}-s3alias"
+            ),
+            "networkOrigin": lambda resource: (
+                "VPC" if resource.inputs.get("vpcConfiguration") else "Internet"
+            ),
+        },
+        name="name",
+        replaced_by=frozenset({"bucket", "publicAccessBlockConfiguration", "vpcConfiguration"}),
+    ),
     "aws:s3/bucket:Bucket": Kind(
         identifier=given("bucket"),
         outputs={
@@ -136,6 +155,10 @@ _KINDS: dict[str, Kind] = {
         name="bucket",
         replaced_by=frozenset({"region", "objectLockEnabled"}),
     ),
+    "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _of_bucket(),
+    "aws:s3/bucketLogging:BucketLogging": _of_bucket(),
+    "aws:s3/bucketNotification:BucketNotification": _of_bucket(),
+    "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": _of_bucket(),
     "aws:s3/bucketOwnershipControls:BucketOwnershipControls": _of_bucket(),
     "aws:s3/bucketPolicy:BucketPolicy": _of_bucket(),
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": _of_bucket(),
@@ -143,6 +166,20 @@ _KINDS: dict[str, Kind] = {
         _of_bucket()
     ),
     "aws:s3/bucketVersioning:BucketVersioning": _of_bucket(),
+    "aws:s3/inventory:Inventory": Kind(
+        identifier=lambda resource: f"{resource.inputs['bucket']}:{resource.inputs['name']}",
+        name="name",
+        replaced_by=frozenset({"bucket", "region"}),
+    ),
+    "aws:sqs/queue:Queue": Kind(
+        identifier=_queue_url,
+        outputs={"arn": arn("sqs", "{name}"), "url": _queue_url},
+        name="name",
+        replaced_by=frozenset({"fifoQueue", "region"}),
+    ),
+    "aws:sqs/queuePolicy:QueuePolicy": Kind(
+        identifier=given("queueUrl"), replaced_by=frozenset({"queueUrl", "region"})
+    ),
 }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from components.aws.settings.node_pool import NodePoolSettings
+from components.aws.settings.storage import StorageSettings, undeletable
 from components.section import Name, Section
 
 
@@ -23,3 +24,11 @@ class AwsSettings(Section):
     node_pools: dict[Name, NodePoolSettings]
     keep_data: bool = True
     """Whether buckets are protected, and left when the stack is destroyed."""
+    storage: StorageSettings = StorageSettings()
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        problems = undeletable(self.storage, keep_data=self.keep_data)
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
