@@ -50,6 +50,22 @@ class Recorded:
     """Reference to its provider, empty where it has none."""
 
 
+COMPUTED: dict[str, dict[str, Any]] = {
+    "aws:elasticache/replicationGroup:ReplicationGroup": {
+        "primaryEndpointAddress": "cache.example",
+        "readerEndpointAddress": "replica.cache.example",
+    },
+    "aws:msk/cluster:Cluster": {"bootstrapBrokersSaslIam": "b-1.example:9098,b-2.example:9098"},
+    "aws:msk/configuration:Configuration": {"latestRevision": 1},
+    "aws:rds/instance:Instance": {
+        "address": "database.example",
+        "masterUserSecrets": [{"secretArn": "arn:aws:secretsmanager:administrator"}],
+        "resourceId": "db-ABC",
+    },
+}
+"""Type → what AWS computes of it and a component reads."""
+
+
 class Recorder(mocks.Mocks):
     """Answers every resource with its inputs, an ARN and an id made of its name."""
 
@@ -60,6 +76,7 @@ class Recorder(mocks.Mocks):
         """Remembers the resource."""
         self.resources.append(Recorded(args.typ, args.name, args.inputs, args.provider or ""))
         made_up = {"arn": f"arn:{args.name}", "keyId": f"key:{args.name}", "latestVersion": 7}
+        made_up |= COMPUTED.get(args.typ, {})
         return f"id:{args.name}", {"name": args.name, **made_up, **args.inputs}
 
     def call(self, args: mocks.MockCallArgs) -> Any:
