@@ -78,6 +78,9 @@ class Platform(pulumi.ComponentResource):
                 subnet_ids=settings.aws.subnet_ids,
                 keep_data=settings.aws.keep_data,
                 storage=settings.aws.storage,
+                database=settings.aws.database,
+                cache=settings.aws.cache,
+                stream=settings.aws.stream,
                 node_pools=settings.aws.node_pools,
                 teams=settings.teams,
                 kubeconfig=(

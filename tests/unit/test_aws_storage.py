@@ -22,6 +22,7 @@ from components.aws.settings.storage import (
     long_team_names,
 )
 from components.aws.storage import StorageArgs, make_storage
+from stacks.settings import SettingsError, parse
 
 if TYPE_CHECKING:
     from conftest import Recorded, Recording
@@ -655,3 +656,31 @@ def test_a_team_whose_door_would_have_too_long_a_name_is_named() -> None:
     assert long_team_names("prod", ["credit"]) == []
     (problem,) = long_team_names("staging", ["credit", "a" * 32])
     assert problem.startswith(f"teams.{'a' * 32}: is too long by 6")
+
+
+def test_what_is_wrong_with_stores_is_listed_at_once_by_its_keys() -> None:
+    section = {
+        "account_id": "123456789012",
+        "cluster_name": "falaj-staging",
+        "subnet_ids": ["subnet-0a1b2c3d4e5f60718"],
+        "node_pools": {},
+        "storage": {"organization_id": "x", "lock": {"mode": "governance", "days": 9000}},
+        "database": {"backup_window": "21:30-22:30"},
+        "cache": {"kind": "elasticache", "users": ["a" * 32]},
+        "stream": {"kind": "existing"},
+    }
+    teams = {"a" * 32: {}}
+
+    with pytest.raises(SettingsError) as caught:
+        parse("staging", {"falaj:aws": json.dumps(section), "falaj:teams": json.dumps(teams)})
+
+    begins = [problem.split(" (is ")[0].split("; ")[0] for problem in caught.value.problems]
+    for expected in (
+        "falaj:aws.storage.organization_id: ",
+        "falaj:aws.storage: lock.days: is 9000",
+        "falaj:aws.database: backup_window: 21:30-22:30 overlaps",
+        "falaj:aws.stream: existing: is needed",
+        "falaj:aws.cache.users: 'aaaa",
+        f"falaj:teams.{'a' * 32}: is too long",
+    ):
+        assert any(one.startswith(expected) for one in begins), (expected, begins)

@@ -6,8 +6,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from components.aws.settings.cache import CacheSettings
+from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.node_pool import NodePoolSettings
 from components.aws.settings.storage import StorageSettings, undeletable
+from components.aws.settings.stream import StreamSettings
 from components.section import Name, Section
 
 
@@ -25,6 +28,9 @@ class AwsSettings(Section):
     keep_data: bool = True
     """Whether buckets are protected, and left when the stack is destroyed."""
     storage: StorageSettings = StorageSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    cache: CacheSettings = CacheSettings()
+    stream: StreamSettings = StreamSettings()
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
