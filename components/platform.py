@@ -88,6 +88,10 @@ class Platform(pulumi.ComponentResource):
                 existing_network=settings.aws.existing_network,
                 network_ids=network,
                 keep_data=settings.aws.keep_data,
+                storage=settings.aws.storage,
+                database=settings.aws.database,
+                cache=settings.aws.cache,
+                stream=settings.aws.stream,
                 node_pools=settings.aws.node_pools,
                 teams=settings.teams,
                 kubeconfig=(

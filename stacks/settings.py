@@ -22,6 +22,8 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validat
 from pydantic_core import ErrorDetails
 
 from components.aws.settings.aws import AwsSettings
+from components.aws.settings.cache import long_cache_names
+from components.aws.settings.storage import long_team_names
 from components.kubernetes.settings import TeamQuota
 from components.local.settings import LocalSettings
 from components.residency import Residency
@@ -89,6 +91,9 @@ class Settings(Section):
                     f"aws.region: is {self.aws.region!r}; allowed by residency.allowed_regions: "
                     f"{', '.join(self.residency.allowed_regions)}"
                 )
+            problems += long_team_names(self.environment, self.teams)
+            if self.aws is not None:
+                problems += long_cache_names(self.environment, self.aws.cache)
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -31,8 +31,9 @@ from tools.scratch_clone import ScratchClone
 PACK = ROOT / "policies" / "residency"
 MASKED = "[secret]"
 
-# the stand-in providers are programs, not a package
+# the stand-in providers are programs, not a package, and so are helpers beside this file
 sys.path.append(str(ROOT / "tools" / "providers"))
+sys.path.append(str(ROOT / "tests"))
 
 
 # --- components, on mocks -------------------------------------------------------------------------
@@ -49,6 +50,22 @@ class Recorded:
     """Reference to its provider, empty where it has none."""
 
 
+COMPUTED: dict[str, dict[str, Any]] = {
+    "aws:elasticache/replicationGroup:ReplicationGroup": {
+        "primaryEndpointAddress": "cache.example",
+        "readerEndpointAddress": "replica.cache.example",
+    },
+    "aws:msk/cluster:Cluster": {"bootstrapBrokersSaslIam": "b-1.example:9098,b-2.example:9098"},
+    "aws:msk/configuration:Configuration": {"latestRevision": 1},
+    "aws:rds/instance:Instance": {
+        "address": "database.example",
+        "masterUserSecrets": [{"secretArn": "arn:aws:secretsmanager:administrator"}],
+        "resourceId": "db-ABC",
+    },
+}
+"""Type → what AWS computes of it and a component reads."""
+
+
 class Recorder(mocks.Mocks):
     """Answers every resource with its inputs, an ARN and an id made of its name."""
 
@@ -63,6 +80,7 @@ class Recorder(mocks.Mocks):
             "keyId": f"key:{args.name}",
             "latestVersion": 7,
         }
+        made_up |= COMPUTED.get(args.typ, {})
         if "subnetMappings" in args.inputs:  # a firewall has an endpoint in each
             subnets = [mapping["subnetId"] for mapping in args.inputs["subnetMappings"]]
             attached = [{"endpointId": f"vpce:{one}", "subnetId": one} for one in subnets]

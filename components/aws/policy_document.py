@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pulumi
 
-Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
+Conditions = Mapping[str, Mapping[str, pulumi.Input[str] | Sequence[pulumi.Input[str]]]]
 """Operator → condition key → value or values, such as
 ``{"Bool": {"aws:SecureTransport": "false"}}``."""
 
@@ -29,6 +29,8 @@ class Statement:
     actions: Sequence[str]
     resources: Sequence[pulumi.Input[str]] = ()
     """ARNs; empty only where the document's kind has no resources (a trust policy)."""
+    not_resources: Sequence[pulumi.Input[str]] = ()
+    """ARNs; the statement is about everything else. Instead of `resources`."""
     principals: Mapping[str, Sequence[pulumi.Input[str]]] = field(default_factory=dict)
     """Kind (AWS, Service, Federated) → principals; empty in a policy of an identity."""
     conditions: Conditions = field(default_factory=dict)
@@ -36,9 +38,24 @@ class Statement:
 
 def document(*statements: Statement) -> pulumi.Output[str]:
     """The JSON of a policy document with `statements`, in their order."""
-    return pulumi.Output.from_input([_plain(statement) for statement in statements]).apply(
-        lambda plain: json.dumps({"Version": "2012-10-17", "Statement": plain})
-    )
+    plain = [_plain(statement) for statement in statements]
+    if _waits(plain):
+        return pulumi.Output.from_input(plain).apply(_text)
+    # an output of each of its parts would cost more than the rest of the resource
+    return pulumi.Output.from_input(_text(plain))
+
+
+def _text(plain: Any) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": plain})
+
+
+def _waits(plain: Any) -> bool:
+    """Whether there is anything in it that is not known yet."""
+    if isinstance(plain, dict):
+        return any(map(_waits, plain.values()))
+    if isinstance(plain, list):
+        return any(map(_waits, plain))
+    return not isinstance(plain, str)
 
 
 def _plain(statement: Statement) -> dict[str, Any]:
@@ -51,11 +68,14 @@ def _plain(statement: Statement) -> dict[str, Any]:
         plain["Principal"] = {kind: list(names) for kind, names in statement.principals.items()}
     if statement.resources:
         plain["Resource"] = list(statement.resources)
+    if statement.not_resources:
+        plain["NotResource"] = list(statement.not_resources)
     if statement.conditions:
         plain["Condition"] = {
-            operator: {key: value if isinstance(value, str) else list(value) for key, value in keys}
-            for operator, keys in (
-                (name, test.items()) for name, test in statement.conditions.items()
-            )
+            operator: {
+                key: list(value) if isinstance(value, list | tuple) else value
+                for key, value in test.items()
+            }
+            for operator, test in statement.conditions.items()
         }
     return plain

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.aws.settings.storage import access_point_name
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
@@ -32,6 +34,10 @@ class Scope:
     def bucket_arn(self, content: str) -> str:
         """The ARN of that bucket."""
         return f"arn:aws:s3:::{self.bucket(content)}"
+
+    def access_point_arn(self, content: str, team: str) -> str:
+        """The ARN of a team's access point to the bucket that holds `content`."""
+        return self.arn("s3", f"accesspoint/{access_point_name(self.environment, content, team)}")
 
     def role_arn(self, noun: str) -> str:
         """The ARN of the role `name(noun)`, whether it exists yet or not."""

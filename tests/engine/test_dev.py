@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from components.aws.settings.storage import CONTENTS
 from stacks.environment import ROOT
 from stacks.offline import Offline, OfflineError, offline
 from stacks.plan import UNKNOWN, planned
@@ -108,7 +109,7 @@ def test_data_outlives_the_stack_where_it_is_kept(
     state = json.loads(succeed(stack.pulumi("stack", "export")).stdout)
     kept = [one for one in state["deployment"]["resources"] if one.get("protect")]
 
-    assert [one["type"] for one in kept] == ["aws:s3/bucket:Bucket"] * 2
+    assert [one["type"] for one in kept] == ["aws:s3/bucket:Bucket"] * len(CONTENTS)
     assert all(one["retainOnDelete"] for one in kept)
     refused = stack.pulumi("destroy", "--yes", "--skip-preview")
     assert refused.returncode != 0

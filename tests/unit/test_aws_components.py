@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pytest
 
+from components.aws.keys import SERVICES
 from components.aws.node_pool import GPU_TAINT
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.aws.settings.node_pool import NodePoolSettings
@@ -16,7 +17,7 @@ from components.kubernetes.settings import TeamQuota
 from components.tags import tags
 
 if TYPE_CHECKING:
-    from conftest import Recorded, Recording
+    from conftest import Recording
 
 ARGS: dict[str, Any] = {
     "environment": "dev",
@@ -50,11 +51,6 @@ def statements(policy: str) -> dict[str, dict[str, Any]]:
     return {one["Sid"]: one for one in json.loads(policy)["Statement"]}
 
 
-def bucket_of(setting: Recorded) -> str:
-    """The store that a setting of a bucket belongs to, by the id of its bucket."""
-    return str(setting.inputs["bucket"]).removeprefix("id:").removesuffix("-bucket")
-
-
 def test_the_provider_is_pinned_to_region_and_account(place: Recording) -> None:
     provider = place.the("aws")
 
@@ -81,74 +77,11 @@ def test_every_resource_is_tagged_by_the_provider(place: Recording) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "BucketOwnershipControls",
-        "BucketPolicy",
-        "BucketPublicAccessBlock",
-        "BucketServerSideEncryptionConfiguration",
-        "BucketVersioning",
-    ],
-)
-def test_each_bucket_has_each_setting_once(place: Recording, kind: str) -> None:
-    buckets = [bucket.name.removesuffix("-bucket") for bucket in place.of("Bucket")]
-    settings = place.of(kind)
-
-    assert sorted(map(bucket_of, settings)) == sorted(buckets)
-    assert all(setting.name.startswith(bucket_of(setting)) for setting in settings)
-
-
-def test_buckets_refuse_plain_http_for_themselves_and_their_objects(place: Recording) -> None:
-    for policy in place.of("BucketPolicy"):
-        deny = statements(policy.inputs["policy"])["DenyWithoutTls"]
-        arn = f"arn:{bucket_of(policy)}-bucket"
-
-        assert (deny["Effect"], deny["Action"], deny["Principal"]) == (
-            "Deny",
-            ["s3:*"],
-            {"AWS": ["*"]},
-        )
-        assert deny["Resource"] == [arn, f"{arn}/*"]
-        assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-
-
-def test_buckets_are_encrypted_under_the_key_of_the_artifacts_domain(place: Recording) -> None:
-    for encryption in place.of("BucketServerSideEncryptionConfiguration"):
-        (rule,) = encryption.inputs["rules"]
-
-        assert rule["bucketKeyEnabled"] is True
-        assert rule["applyServerSideEncryptionByDefault"] == {
-            "sseAlgorithm": "aws:kms",
-            "kmsMasterKeyId": "arn:dev-artifacts-key",
-        }
-
-
-def test_buckets_are_versioned_private_and_without_acls(place: Recording) -> None:
-    for versioning in place.of("BucketVersioning"):
-        assert versioning.inputs["versioningConfiguration"] == {"status": "Enabled"}
-    for block in place.of("BucketPublicAccessBlock"):
-        assert [value for value in block.inputs.values() if value is True] == [True] * 4
-    for controls in place.of("BucketOwnershipControls"):
-        assert controls.inputs["rule"] == {"objectOwnership": "BucketOwnerEnforced"}
-
-
-@pytest.mark.parametrize("keep", [True, False])
-def test_a_bucket_is_emptied_with_its_stack_only_where_data_is_not_kept(
-    record: Record, *, keep: bool
-) -> None:
-    place = record(lambda: AwsPlace("dev", AwsPlaceArgs(**ARGS, keep_data=keep)))
-
-    assert {bucket.inputs["forceDestroy"] for bucket in place.of("Bucket")} == {not keep}
-
-
 def test_each_key_rotates_waits_and_belongs_to_one_domain(place: Recording) -> None:
     keys = place.of("Key")
     aliases = {one.inputs["targetKeyId"]: one.inputs["name"] for one in place.of("Alias")}
 
-    assert {key.inputs["tags"]["data-domain"] for key in keys} == {
-        *("artifacts", "cluster", "logs")
-    }
+    assert {key.inputs["tags"]["data-domain"] for key in keys} == set(SERVICES)
     for key in keys:
         domain = key.inputs["tags"]["data-domain"]
         assert key.inputs["enableKeyRotation"] is True
@@ -263,10 +196,6 @@ def test_the_place_fills_the_contract_from_what_it_made(record: Record) -> None:
 
     assert seen["artifact_uri"] == "s3://falaj-dev-artifacts-123456789012"
     assert seen["data_uri"] == "s3://falaj-dev-data-123456789012"
-    assert seen["encryption_keys"] == {
-        "artifacts": "arn:dev-artifacts-key",
-        "cluster": "arn:dev-cluster-key",
-        "logs": "arn:dev-logs-key",
-    }
+    assert seen["encryption_keys"] == {domain: f"arn:dev-{domain}-key" for domain in SERVICES}
     assert seen["teams"]["credit"]["namespace"] == "credit"
     assert seen["kubeconfig"] == "apiVersion: v1"

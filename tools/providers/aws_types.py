@@ -45,6 +45,25 @@ def _uuid(resource: Resource) -> str:
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
+def _cache_address(role: str, resource: Resource) -> str:
+    name = resource.inputs["replicationGroupId"]
+    return f"{role}.{name}.{resource.unique[:6]}.{region(resource)}.cache.amazonaws.com"
+
+
+def _database_address(resource: Resource) -> str:
+    name = resource.inputs["identifier"]
+    return f"{name}.{resource.unique[:12]}.{region(resource)}.rds.amazonaws.com"
+
+
+def _stream_arn(kind: str, name: str, resource: Resource) -> str:
+    return arn("kafka", f"{kind}/{{{name}}}/{_uuid(resource)}-2")(resource)
+
+
+def _queue_url(resource: Resource) -> str:
+    name = resource.inputs["name"]
+    return f"https://sqs.{region(resource)}.amazonaws.com/{account(resource)}/{name}"
+
+
 def _of_bucket(**outputs: Callable[[Resource], Any]) -> Kind:
     """A setting of a bucket, in a resource of its own."""
     return Kind(
@@ -99,6 +118,31 @@ _KINDS: dict[str, Kind] = {
             | {"remoteAccess", "subnetIds", "region"}
         ),
     ),
+    "aws:elasticache/replicationGroup:ReplicationGroup": Kind(
+        identifier=given("replicationGroupId"),
+        outputs={
+            "arn": arn("elasticache", "replicationgroup:{replicationGroupId}"),
+            "primaryEndpointAddress": lambda resource: _cache_address("master", resource),
+            "readerEndpointAddress": lambda resource: _cache_address("replica", resource),
+        },
+        name="replicationGroupId",
+        replaced_by=frozenset(
+            {"atRestEncryptionEnabled", "kmsKeyId", "networkType", "port", "subnetGroupName"}
+            | {"region"}
+        ),
+    ),
+    "aws:elasticache/user:User": Kind(
+        identifier=given("userId"),
+        outputs={"arn": arn("elasticache", "user:{userId}")},
+        name="userId",
+        replaced_by=frozenset({"userName", "region"}),
+    ),
+    "aws:elasticache/userGroup:UserGroup": Kind(
+        identifier=given("userGroupId"),
+        outputs={"arn": arn("elasticache", "usergroup:{userGroupId}")},
+        name="userGroupId",
+        replaced_by=frozenset({"region"}),
+    ),
     "aws:iam/role:Role": Kind(
         identifier=given("name"),
         outputs={
@@ -142,6 +186,75 @@ _KINDS: dict[str, Kind] = {
         name="name",
         replaced_by=frozenset({"vpcId", "region"}),
     ),
+    "aws:msk/cluster:Cluster": Kind(
+        identifier=lambda resource: _stream_arn("cluster", "clusterName", resource),
+        outputs={
+            "arn": lambda resource: _stream_arn("cluster", "clusterName", resource),
+            "bootstrapBrokersSaslIam": lambda resource: ",".join(
+                f"b-{number}.{resource.inputs['clusterName']}.{resource.unique[:6]}.c2.kafka"
+                f".{region(resource)}.amazonaws.com:9098"
+                for number in range(1, 4)
+            ),
+            "currentVersion": lambda _: "K3P5ROKL5A1OLE",
+        },
+        name="clusterName",
+        replaced_by=frozenset({"region"}),
+    ),
+    "aws:msk/configuration:Configuration": Kind(
+        identifier=lambda resource: _stream_arn("configuration", "name", resource),
+        outputs={
+            "arn": lambda resource: _stream_arn("configuration", "name", resource),
+            "latestRevision": lambda resource: (
+                int(resource.previous.get("latestRevision") or 0) + 1
+            ),
+        },
+        volatile=frozenset({"latestRevision"}),
+        name="name",
+        replaced_by=frozenset({"kafkaVersions", "region"}),
+    ),
+    "aws:rds/instance:Instance": Kind(
+        identifier=lambda resource: f"db-{resource.unique[:26].upper()}",
+        outputs={
+            "address": _database_address,
+            "arn": arn("rds", "db:{identifier}"),
+            "endpoint": lambda resource: f"{_database_address(resource)}:5432",
+            "engineVersionActual": given("engineVersion"),
+            "masterUserSecrets": lambda resource: (
+                [
+                    {
+                        "kmsKeyId": resource.inputs.get("masterUserSecretKmsKeyId"),
+                        "secretArn": arn(
+                            "secretsmanager", f"secret:rds!db-{_uuid(resource)}-a1B2c3"
+                        )(resource),
+                        "secretStatus": "active",  # pragma: allowlist secret
+                    }
+                ]
+                if resource.inputs.get("manageMasterUserPassword")
+                else []
+            ),
+            "resourceId": lambda resource: f"db-{resource.unique[:26].upper()}",
+            "status": lambda _: "available",
+        },
+        name="identifier",
+        replaced_by=frozenset(
+            {"availabilityZone", "characterSetName", "dbName", "engine", "kmsKeyId"}
+            | {"storageEncrypted", "timezone", "username", "region"}
+        ),
+    ),
+    "aws:s3/accessPoint:AccessPoint": Kind(
+        identifier=lambda resource: f"{account(resource)}:{resource.inputs['name']}",
+        outputs={
+            "arn": arn("s3", "accesspoint/{name}"),
+            "alias": lambda resource: (
+                f"{resource.inputs['name'][:20]}-{resource.unique[:34]}-s3alias"
+            ),
+            "networkOrigin": lambda resource: (
+                "VPC" if resource.inputs.get("vpcConfiguration") else "Internet"
+            ),
+        },
+        name="name",
+        replaced_by=frozenset({"bucket", "publicAccessBlockConfiguration", "vpcConfiguration"}),
+    ),
     "aws:s3/bucket:Bucket": Kind(
         identifier=given("bucket"),
         outputs={
@@ -163,6 +276,10 @@ _KINDS: dict[str, Kind] = {
         name="bucket",
         replaced_by=frozenset({"region", "objectLockEnabled"}),
     ),
+    "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _of_bucket(),
+    "aws:s3/bucketLogging:BucketLogging": _of_bucket(),
+    "aws:s3/bucketNotification:BucketNotification": _of_bucket(),
+    "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": _of_bucket(),
     "aws:s3/bucketOwnershipControls:BucketOwnershipControls": _of_bucket(),
     "aws:s3/bucketPolicy:BucketPolicy": _of_bucket(),
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": _of_bucket(),
@@ -170,6 +287,20 @@ _KINDS: dict[str, Kind] = {
         _of_bucket()
     ),
     "aws:s3/bucketVersioning:BucketVersioning": _of_bucket(),
+    "aws:s3/inventory:Inventory": Kind(
+        identifier=lambda resource: f"{resource.inputs['bucket']}:{resource.inputs['name']}",
+        name="name",
+        replaced_by=frozenset({"bucket", "region"}),
+    ),
+    "aws:sqs/queue:Queue": Kind(
+        identifier=_queue_url,
+        outputs={"arn": arn("sqs", "{name}"), "url": _queue_url},
+        name="name",
+        replaced_by=frozenset({"fifoQueue", "region"}),
+    ),
+    "aws:sqs/queuePolicy:QueuePolicy": Kind(
+        identifier=given("queueUrl"), replaced_by=frozenset({"queueUrl", "region"})
+    ),
 }
 
 
