@@ -180,7 +180,8 @@ def _known(region: str) -> RegionData:
 def _clients(region: str) -> Callable[[str], Any]:
     import boto3
 
-    client: Callable[[str], Any] = boto3.Session(region_name=region).client
+    session: Any = boto3.Session(region_name=region)
+    client: Callable[[str], Any] = session.client
     return client
 
 

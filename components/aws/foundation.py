@@ -12,7 +12,8 @@ from typing import Any
 
 import pulumi
 
-from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs
+from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs, Lifecycle
+from components.aws.bucket_policy import Guard
 from components.aws.keys import DomainKey, DomainKeyArgs
 from components.aws.network import (
     GivenNetwork,
@@ -27,6 +28,9 @@ from components.aws.scope import Scope
 from components.aws.settings.aws import AwsSettings
 from components.aws.settings.network import NetworkSettings
 from components.tags import tags
+
+STATE_VERSIONS_DAYS = 365
+"""How long a version of the state that was written over can be gone back to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,8 @@ class Foundation(pulumi.ComponentResource):
                 # addresses and encrypted secrets of everything
                 data_classification="restricted",
                 keep=True,
+                guard=Guard(account_id=args.aws.account_id),
+                lifecycle=Lifecycle(noncurrent_days=STATE_VERSIONS_DAYS, abort_upload_days=1),
             ),
             child,
         )

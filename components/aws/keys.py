@@ -15,9 +15,9 @@ import pulumi_aws as aws
 from components.aws.policy_document import ANYONE, Statement, document
 from components.aws.scope import Scope
 
-Domain = Literal["state", "artifacts", "cluster", "logs"]
+Domain = Literal["state", "artifacts", "cluster", "logs", "backups", "database", "secrets"]
 
-DOMAINS: tuple[Domain, ...] = ("artifacts", "cluster", "logs")
+DOMAINS: tuple[Domain, ...] = ("artifacts", "cluster", "logs", "backups", "database", "secrets")
 """The domains whose keys an environment makes; that of `state` is made before it, by the
 bootstrap."""
 
@@ -26,6 +26,9 @@ SERVICES: dict[Domain, str] = {
     "artifacts": "s3",
     "cluster": "ec2",
     "logs": "logs",
+    "backups": "s3",
+    "database": "rds",
+    "secrets": "secretsmanager",  # pragma: allowlist secret
 }
 """The AWS service that encrypts a domain's data, and through which alone its key is used."""
 

@@ -14,7 +14,8 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs
+from components.aws.cache import Cache, CacheAccess, CacheArgs, existing_cache
+from components.aws.database import Database, DatabaseAccess, DatabaseArgs, existing_database
 from components.aws.keys import DOMAINS, Domain, DomainKey, DomainKeyArgs
 from components.aws.network import (
     GivenNetwork,
@@ -24,10 +25,17 @@ from components.aws.network import (
     NetworkIds,
 )
 from components.aws.node_pool import NodePool, NodePoolArgs
+from components.aws.placement import Placement
 from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.scope import Scope
+from components.aws.settings.cache import CacheSettings
+from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.network import ExistingNetwork, NetworkSettings
 from components.aws.settings.node_pool import NodePoolSettings
+from components.aws.settings.storage import StorageSettings
+from components.aws.settings.stream import StreamSettings
+from components.aws.storage import Storage, StorageArgs, make_storage
+from components.aws.stream import Stream, StreamAccess, StreamArgs, existing_stream
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Team, TeamArgs
 from components.tags import tags
@@ -55,12 +63,23 @@ class AwsPlaceArgs:
     kubeconfig: pulumi.Input[str] | None = None
     keep_data: bool = True
     """Whether stores of data outlive the stack."""
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    stream: StreamSettings = field(default_factory=StreamSettings)
+    placement: Placement | None = None
+    """Where stores of data stand, and from where data is used, once there is a network."""
 
 
 class AwsPlace(pulumi.ComponentResource):
     """The parts of an environment on AWS; `fields` is what they fill of `PlatformOutputs`."""
 
     fields: dict[str, pulumi.Input[Any]]
+    storage: Storage
+    database: DatabaseAccess | None = None
+    cache: CacheAccess | None = None
+    stream: StreamAccess | None = None
+    """How they are reached; `None` where there is none yet."""
 
     def __init__(
         self, name: str, args: AwsPlaceArgs, opts: pulumi.ResourceOptions | None = None
@@ -91,21 +110,10 @@ class AwsPlace(pulumi.ComponentResource):
             )
             for domain in DOMAINS
         }
-        stores = {
-            content: ArtifactStore(
-                f"{name}-{content}-store",
-                ArtifactStoreArgs(
-                    bucket=scope.bucket(content),
-                    key_arn=keys["artifacts"].arn,
-                    data_classification="confidential",
-                    keep=args.keep_data,
-                ),
-                child,
-            )
-            for content in ("artifacts", "data")
-        }
         network = self._network(name, args, scope, keys, child)
         subnet_ids = args.subnet_ids if network is None else network.private_subnet_ids.values()
+        self.storage = self._storage(name, args, scope, keys, child)
+        self._data_services(name, args, scope, keys, child)
         for pool, shape in args.node_pools.items():
             NodePool(
                 f"{name}-pool-{pool}",
@@ -123,8 +131,8 @@ class AwsPlace(pulumi.ComponentResource):
         self.fields = {
             "region": args.region,
             "encryption_keys": {domain: key.arn for domain, key in keys.items()},
-            "artifact_uri": stores["artifacts"].uri,
-            "data_uri": stores["data"].uri,
+            "artifact_uri": self.storage.stores["artifacts"].uri,
+            "data_uri": self.storage.stores["data"].uri,
             "object_store_region": args.region,
             "node_pools": {
                 pool: {
@@ -175,6 +183,72 @@ class AwsPlace(pulumi.ComponentResource):
             ),
             child,
         )
+
+    @staticmethod
+    def _storage(
+        name: str,
+        args: AwsPlaceArgs,
+        scope: Scope,
+        keys: Mapping[Domain, DomainKey],
+        child: pulumi.ResourceOptions,
+    ) -> Storage:
+        return make_storage(
+            name,
+            StorageArgs(
+                scope=scope,
+                storage=args.storage,
+                key_arns={domain: key.arn for domain, key in keys.items()},
+                keep=args.keep_data,
+                vpc_id=args.placement.vpc_id if args.placement is not None else None,
+                teams=args.teams,
+            ),
+            child,
+        )
+
+    def _data_services(
+        self,
+        name: str,
+        args: AwsPlaceArgs,
+        scope: Scope,
+        keys: Mapping[Domain, DomainKey],
+        child: pulumi.ResourceOptions,
+    ) -> None:
+        """Those of somebody else, or our own once there is a network for them."""
+        if args.database.existing is not None:
+            self.database = existing_database(
+                scope, args.database.existing, args.database.consumers
+            )
+        if args.cache.existing is not None:
+            self.cache = existing_cache(args.cache.existing)
+        if args.stream.existing is not None:
+            self.stream = existing_stream(args.stream.existing)
+        if args.placement is None:
+            return
+        common: dict[str, Any] = {
+            "scope": scope,
+            "placement": args.placement,
+            "key_arn": keys["database"].arn,
+            "log_key_arn": keys["logs"].arn,
+            "keep": args.keep_data,
+        }
+        if args.database.existing is None:
+            self.database = Database(
+                f"{name}-database",
+                DatabaseArgs(
+                    **common,
+                    settings=args.database,
+                    administrator_key_arn=keys["secrets"].arn,
+                ),
+                child,
+            ).access
+        if args.cache.kind == "elasticache":
+            self.cache = Cache(
+                f"{name}-cache", CacheArgs(**common, settings=args.cache), child
+            ).access
+        if args.stream.kind == "msk":
+            self.stream = Stream(
+                f"{name}-stream", StreamArgs(**common, settings=args.stream), child
+            ).access
 
     def _on_the_cluster(
         self, name: str, args: AwsPlaceArgs, kubeconfig: pulumi.Input[str]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pytest
 
-from components.aws.keys import SERVICES
+from components.aws.keys import DOMAINS
 from components.aws.node_pool import GPU_TAINT
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.aws.settings.node_pool import NodePoolSettings
@@ -81,7 +81,7 @@ def test_each_key_rotates_waits_and_belongs_to_one_domain(place: Recording) -> N
     keys = place.of("Key")
     aliases = {one.inputs["targetKeyId"]: one.inputs["name"] for one in place.of("Alias")}
 
-    assert {key.inputs["tags"]["data-domain"] for key in keys} == set(SERVICES)
+    assert {key.inputs["tags"]["data-domain"] for key in keys} == set(DOMAINS)
     for key in keys:
         domain = key.inputs["tags"]["data-domain"]
         assert key.inputs["enableKeyRotation"] is True
@@ -196,6 +196,6 @@ def test_the_place_fills_the_contract_from_what_it_made(record: Record) -> None:
 
     assert seen["artifact_uri"] == "s3://falaj-dev-artifacts-123456789012"
     assert seen["data_uri"] == "s3://falaj-dev-data-123456789012"
-    assert seen["encryption_keys"] == {domain: f"arn:dev-{domain}-key" for domain in SERVICES}
+    assert seen["encryption_keys"] == {domain: f"arn:dev-{domain}-key" for domain in DOMAINS}
     assert seen["teams"]["credit"]["namespace"] == "credit"
     assert seen["kubeconfig"] == "apiVersion: v1"

@@ -6,7 +6,9 @@ from typing import Annotated, Self
 
 from pydantic import StringConstraints, model_validator
 
+from components.aws.settings.cache import CacheSettings
 from components.aws.settings.controllers import services_called
+from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.network import (
     ExistingNetwork,
     NetworkSettings,
@@ -16,6 +18,8 @@ from components.aws.settings.network import (
 )
 from components.aws.settings.node_pool import NodePoolSettings
 from components.aws.settings.runner import RunnerSettings, runner_problems
+from components.aws.settings.storage import StorageSettings, undeletable
+from components.aws.settings.stream import StreamSettings
 from components.section import Name, Section
 
 
@@ -39,10 +43,18 @@ class AwsSettings(Section):
     node_pools: dict[Name, NodePoolSettings]
     keep_data: bool = True
     """Whether buckets are protected, and left when the stack is destroyed."""
+    storage: StorageSettings = StorageSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    cache: CacheSettings = CacheSettings()
+    stream: StreamSettings = StreamSettings()
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        problems = [*_problems_of_network(self), *_problems_of_runner(self)]
+        problems = [
+            *_problems_of_network(self),
+            *_problems_of_runner(self),
+            *undeletable(self.storage, keep_data=self.keep_data),
+        ]
         if problems:
             raise ValueError("\n".join(problems))
         return self
