@@ -320,7 +320,8 @@ class NetworkIds:
     @classmethod
     def of(cls, existing: ExistingNetwork) -> NetworkIds:
         """The ids that the settings name."""
-        return cls(**{name: getattr(existing, name) for name in type(existing).model_fields})
+        ids = {name: getattr(existing, name) for name in type(existing).model_fields}
+        return cls(**ids | {"cidr": str(existing.cidr)})
 
 
 @dataclass(frozen=True, kw_only=True)
