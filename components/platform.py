@@ -82,13 +82,15 @@ class Platform(pulumi.ComponentResource):
                 residency_mode=settings.residency.mode,
                 account_id=settings.aws.account_id,
                 region=settings.aws.region,
-                cluster_name=settings.aws.cluster_name,
-                subnet_ids=settings.aws.subnet_ids,
                 network=settings.aws.network,
                 existing_network=settings.aws.existing_network,
                 network_ids=network,
                 keep_data=settings.aws.keep_data,
+                cluster=settings.aws.cluster,
+                existing_cluster=settings.aws.existing_cluster,
                 node_pools=settings.aws.node_pools,
+                elastic_nodes=settings.aws.elastic_nodes,
+                service_linked_roles=settings.aws.service_linked_roles,
                 teams=settings.teams,
                 kubeconfig=(
                     settings.kubeconfig.get_secret_value() if settings.kubeconfig else None

@@ -21,7 +21,7 @@ import yaml
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from components.aws.settings.aws import AwsSettings
+from components.aws.settings.aws import AwsSettings, beyond_the_team_budget
 from components.kubernetes.settings import TeamQuota
 from components.local.settings import LocalSettings
 from components.residency import Residency
@@ -89,6 +89,9 @@ class Settings(Section):
                     f"aws.region: is {self.aws.region!r}; allowed by residency.allowed_regions: "
                     f"{', '.join(self.residency.allowed_regions)}"
                 )
+            if self.aws is not None:
+                quotas = {name: team.gpu_quota for name, team in self.teams.items()}
+                problems += beyond_the_team_budget(self.aws.gpu_budget, quotas)
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -15,6 +15,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs
+from components.aws.compute import Compute, ComputeArgs, ComputeNetwork
 from components.aws.keys import DOMAINS, Domain, DomainKey, DomainKeyArgs
 from components.aws.network import (
     GivenNetwork,
@@ -23,11 +24,12 @@ from components.aws.network import (
     NetworkArgs,
     NetworkIds,
 )
-from components.aws.node_pool import NodePool, NodePoolArgs
 from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.scope import Scope
+from components.aws.settings.cluster import ClusterSettings, ExistingCluster
+from components.aws.settings.elastic_nodes import ElasticNodesSettings
 from components.aws.settings.network import ExistingNetwork, NetworkSettings
-from components.aws.settings.node_pool import NodePoolSettings
+from components.aws.settings.node_pool import NodePoolSettings, PoolSettings
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Team, TeamArgs
 from components.tags import tags
@@ -42,14 +44,18 @@ class AwsPlaceArgs:
     residency_mode: str
     account_id: str
     region: str
-    cluster_name: str
-    subnet_ids: Sequence[str] = ()
-    """The subnets of the nodes, where neither network is given."""
     network: NetworkSettings | None = None
     existing_network: ExistingNetwork | None = None
     network_ids: NetworkIds | None = None
     """Of the network that the bootstrap made; stands over the other two."""
     node_pools: Mapping[str, NodePoolSettings]
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    existing_cluster: ExistingCluster | None = None
+    """Joined instead of making `cluster`."""
+    elastic_nodes: ElasticNodesSettings | None = None
+    service_linked_roles: Sequence[str] = ()
+    administrators: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Noun → ARN of a role that administers a cluster that is made; `apply` where none is named."""
     teams: Mapping[str, TeamQuota] = field(default_factory=dict)
     """Deployed once `kubeconfig` says how to reach the cluster."""
     kubeconfig: pulumi.Input[str] | None = None
@@ -71,11 +77,7 @@ class AwsPlace(pulumi.ComponentResource):
             RegionProviderArgs(
                 account_id=args.account_id,
                 region=args.region,
-                default_tags=tags(
-                    environment=args.environment,
-                    owner=args.owner,
-                    residency_mode=args.residency_mode,
-                ),
+                default_tags=self._tags(args),
             ),
             pulumi.ResourceOptions(parent=self),
         )
@@ -105,20 +107,7 @@ class AwsPlace(pulumi.ComponentResource):
             for content in ("artifacts", "data")
         }
         network = self._network(name, args, scope, keys, child)
-        subnet_ids = args.subnet_ids if network is None else network.private_subnet_ids.values()
-        for pool, shape in args.node_pools.items():
-            NodePool(
-                f"{name}-pool-{pool}",
-                NodePoolArgs(
-                    scope=scope,
-                    pool=pool,
-                    shape=shape,
-                    cluster_name=args.cluster_name,
-                    subnet_ids=list(subnet_ids),
-                    volume_key_arn=keys["cluster"].arn,
-                ),
-                child,
-            )
+        compute = self._compute(name, args, scope, keys, child, network=network)
 
         self.fields = {
             "region": args.region,
@@ -130,14 +119,15 @@ class AwsPlace(pulumi.ComponentResource):
                 pool: {
                     "kind": shape.kind,
                     "instance_types": list(shape.instance_types),
-                    "min_nodes": shape.min_nodes,
+                    "min_nodes": shape.min_nodes if isinstance(shape, NodePoolSettings) else 0,
                     "max_nodes": shape.max_nodes,
                 }
-                for pool, shape in args.node_pools.items()
+                for pool, shape in self._pools(args).items()
             },
         }
-        if args.kubeconfig is not None:
-            self.fields |= self._on_the_cluster(name, args, args.kubeconfig)
+        kubeconfig = args.kubeconfig if args.kubeconfig is not None else compute.kubeconfig
+        if kubeconfig is not None:
+            self.fields |= self._on_the_cluster(name, args, kubeconfig, compute)
         elif args.teams:
             pulumi.log.warn(
                 "teams are not deployed: set the secret falaj:kubeconfig once the cluster answers",
@@ -176,11 +166,68 @@ class AwsPlace(pulumi.ComponentResource):
             child,
         )
 
+    @staticmethod
+    def _pools(args: AwsPlaceArgs) -> dict[str, PoolSettings]:
+        elastic = args.elastic_nodes.pools if args.elastic_nodes is not None else {}
+        return {**args.node_pools, **elastic}
+
+    @staticmethod
+    def _tags(args: AwsPlaceArgs) -> dict[str, str]:
+        return tags(
+            environment=args.environment, owner=args.owner, residency_mode=args.residency_mode
+        )
+
+    def _compute(
+        self,
+        name: str,
+        args: AwsPlaceArgs,
+        scope: Scope,
+        keys: Mapping[Domain, DomainKey],
+        child: pulumi.ResourceOptions,
+        *,
+        network: Network | GivenNetwork | None,
+    ) -> Compute:
+        plan = args.network or NetworkSettings()
+        return Compute(
+            name,
+            ComputeArgs(
+                scope=scope,
+                cluster=args.cluster,
+                existing_cluster=args.existing_cluster,
+                node_pools=args.node_pools,
+                elastic_nodes=args.elastic_nodes,
+                service_linked_roles=args.service_linked_roles,
+                network=ComputeNetwork(
+                    vpc_id=network.vpc_id,
+                    cidrs=[network.cidr],
+                    private_subnet_ids=network.private_subnet_ids,
+                    service_cidr=str(plan.service_cidr),
+                    max_pods=plan.max_pods,
+                    api_security_group_ids={"runner": network.runner_group_id}
+                    if network.runner_group_id is not None
+                    else {},
+                    ready=network.ready,
+                )
+                if network is not None
+                else None,
+                key_arn=keys["cluster"].arn,
+                logs_key_arn=keys["logs"].arn,
+                administrators=args.administrators or {"apply": scope.role_arn("apply")},
+                keep=args.keep_data,
+                tags=self._tags(args),
+            ),
+            child,
+        )
+
     def _on_the_cluster(
-        self, name: str, args: AwsPlaceArgs, kubeconfig: pulumi.Input[str]
+        self,
+        name: str,
+        args: AwsPlaceArgs,
+        kubeconfig: pulumi.Input[str],
+        compute: Compute,
     ) -> dict[str, pulumi.Input[Any]]:
         secret = pulumi.Output.secret(kubeconfig)
-        provider = kubernetes.Provider(
+        provider = compute.provider or kubernetes.Provider(
             f"{name}-kubernetes",
             kubeconfig=secret,
             opts=pulumi.ResourceOptions(parent=self),
@@ -189,8 +236,9 @@ class AwsPlace(pulumi.ComponentResource):
             team: Team(
                 f"{name}-team-{team}",
                 TeamArgs(team=team, quota=quota),
-                # made here, like the provider of the account
-                pulumi.ResourceOptions(parent=self, provider=provider),
+                # made here, like the provider of the account; a team comes to a cluster that is
+                # ready and leaves while its controllers are still there
+                pulumi.ResourceOptions(parent=self, provider=provider, depends_on=compute.ready),
             )
             for team, quota in args.teams.items()
         }

@@ -14,8 +14,7 @@ from stacks.settings import CONFIG_DIRECTORY, Settings, SettingsError, parse
 
 AWS = {
     "account_id": "123456789012",
-    "cluster_name": "falaj-dev",
-    "subnet_ids": ["subnet-0a1b2c3d"],
+    "existing_cluster": {"name": "falaj-dev", "subnet_ids": {"me-central-1a": "subnet-0a1b2c3d"}},
     "node_pools": {"system": {"kind": "cpu", "instance_types": ["m6i.large"], "max_nodes": 2}},
 }
 
