@@ -198,6 +198,23 @@ def read() -> Settings:
     return parse(pulumi.get_stack(), config.CONFIG.get(), config._SECRET_KEYS.get())  # noqa: SLF001
 
 
+def of_environment(environment: str) -> Settings:
+    """The settings in the file of `environment`, without Pulumi; secrets stay encrypted.
+
+    Raises `SettingsError`.
+    """
+    path = CONFIG_DIRECTORY / f"Pulumi.{environment}.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    config, secret_keys = {}, []
+    for key, value in ((content or {}).get("config") or {}).items():
+        if isinstance(value, dict) and set(value) == {"secure"}:
+            secret_keys.append(key)
+            config[key] = "encrypted"
+        else:
+            config[key] = value if isinstance(value, str) else json.dumps(value)
+    return parse(environment, config, secret_keys)
+
+
 def _decode(text: str) -> Any:
     """Pulumi hands everything over as text; a structure is JSON, a scalar is left to pydantic."""
     if not text.startswith(("{", "[")):

@@ -12,7 +12,7 @@ from components.aws.regions import RegionData, problems_of_types, problems_of_zo
 from components.section import Section
 
 LabelKey = Annotated[
-    str, StringConstraints(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9][\w.-]{0,61}[A-Za-z0-9]$")
+    str, StringConstraints(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?$")
 ]
 LabelValue = Annotated[
     str, StringConstraints(pattern=r"^([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?$")
