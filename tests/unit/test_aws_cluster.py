@@ -346,6 +346,20 @@ def test_pods_start_with_all_traffic_denied_and_the_first_find_what_they_need(
     assert [port["port"] for rule in names["ingress"] for port in rule["ports"]] == [53, 53]
 
 
+def test_karpenter_is_known_to_the_agent_before_it_starts(compute: Recording, graph: Graph) -> None:
+    (association,) = (
+        one
+        for one in compute.of("PodIdentityAssociation")
+        if one.inputs["serviceAccount"] == "karpenter"
+    )
+
+    assert association.inputs["roleArn"] == "arn:prod-elastic-controller-role"
+    assert graph.waits(association.name, "prod-cluster-add-ons-eks-pod-identity-agent")
+    for policy in compute.of("RolePolicy"):
+        if "elastic-controller" in policy.name:
+            assert graph.waits(association.name, policy.name)
+
+
 # --- nodes ----------------------------------------------------------------------------------------
 
 
