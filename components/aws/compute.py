@@ -60,7 +60,7 @@ class ComputeArgs:
     elastic_nodes: ElasticNodesSettings | None
     service_linked_roles: Sequence[str]
     network: ComputeNetwork | None
-    """`None` where the cluster exists."""
+    """May be `None` where the cluster exists."""
     key_arn: pulumi.Input[str]
     """Of the domain `cluster`."""
     logs_key_arn: pulumi.Input[str] | None
@@ -99,6 +99,10 @@ class Compute(pulumi.ComponentResource):
         self.register_outputs({})
 
     def _joined(self, name: str, args: ComputeArgs, existing: ExistingCluster) -> None:
+        network = args.network
+        subnet_ids: Mapping[str, pulumi.Input[str]] = existing.subnet_ids
+        if not subnet_ids and network is not None:
+            subnet_ids = network.private_subnet_ids
         for pool, shape in args.node_pools.items():
             NodePool(
                 f"{name}-pool-{pool}",
@@ -107,12 +111,12 @@ class Compute(pulumi.ComponentResource):
                     pool=pool,
                     shape=shape,
                     cluster_name=existing.name or "",
-                    subnet_ids=_subnets(args.scope.region, shape, existing.subnet_ids),
+                    subnet_ids=_subnets(args.scope.region, shape, subnet_ids),
                     security_group_ids=existing.security_group_ids,
                     volume_key_arn=args.key_arn,
                     network_plugin_has_role=False,
                     tags=args.tags,
-                    wait_for=args.wait_for,
+                    wait_for=[*(network.ready if network is not None else ()), *args.wait_for],
                 ),
                 pulumi.ResourceOptions(parent=self),
             )

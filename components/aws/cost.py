@@ -15,13 +15,18 @@ from pathlib import Path
 import yaml
 
 from components.aws.settings.aws import AwsSettings
+from components.aws.settings.controllers import services_called
+from components.aws.settings.network import used_zones
 from components.aws.settings.node_pool import NodePoolSettings, PoolSettings
 from components.section import Section
 
 FILE = Path(__file__).with_name("prices.yaml")
 
-_KEYS = 2
-"""Domains that have a key, until each has one."""
+_KEYS = 7
+"""One for each domain of data."""
+
+_WITHOUT_PRICE = {"s3"}
+"""Services whose gateway endpoint costs nothing."""
 
 
 class Prices(Section):
@@ -78,6 +83,7 @@ def estimate(aws: AwsSettings, table: Prices) -> list[Line]:
         extended = aws.cluster.support == "extended"
         price = "eks_cluster_extended_support" if extended else "eks_cluster"
         lines.append(hourly("cluster", "EKS control plane", price, 1, table))
+    lines += _network(aws, table)
     lines += [_pool(path, pool, table) for path, pool in aws.pools.items()]
     lines.append(monthly("keys", f"{_KEYS} customer-managed keys", "kms_key", _KEYS, table))
     return lines
@@ -94,6 +100,22 @@ def unpriced(aws: AwsSettings, table: Prices) -> Iterator[str]:
     """The instance types of `aws` that the table has no price of."""
     named = {one for pool in aws.pools.values() for one in pool.instance_types}
     yield from sorted(named - table.instances.keys())
+
+
+def _network(aws: AwsSettings, table: Prices) -> Iterator[Line]:
+    network = aws.network
+    if network is None or aws.existing_network is not None:
+        return
+    zones = len(used_zones(network, aws.region))
+    services = len(set(services_called()) - _WITHOUT_PRICE)
+    what = f"{services} endpoints in {zones} zones"
+    yield hourly("network", what, "interface_endpoint_zone", services * zones, table)
+    if network.egress == "allow-list":
+        ways = 1 if network.nat_gateways == "one" else zones
+        yield hourly(
+            "network", f"{ways} firewall endpoints", "network_firewall_endpoint", ways, table
+        )
+        yield hourly("network", f"{ways} NAT gateways", "nat_gateway", ways, table)
 
 
 def _pool(path: str, pool: PoolSettings, table: Prices) -> Line:

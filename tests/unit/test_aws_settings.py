@@ -9,7 +9,9 @@ import pytest
 
 from components.aws.instance_types import instance_types, most_gpus, most_vcpus
 from components.aws.regions import RegionData, region_data
+from components.aws.settings.aws import system_pool_of
 from components.aws.settings.cluster import ClusterSettings, add_ons_of, version_of
+from components.aws.settings.node_pool import NodePoolSettings
 from components.aws.versions import Operator, newest, problems_of_add_ons, versions
 from stacks.settings import Settings, SettingsError, parse
 
@@ -66,7 +68,7 @@ def test_the_settings_that_the_others_are_changed_from_are_sound() -> None:
         ("node_pools.system.min_nodes", 1,
          "aws: node_pools.system.min_nodes: is 1, but elastic_nodes.replicas is 2"),
         ("node_pools.system.kind", "gpu", "m6i.large has no GPU, but kind is gpu"),
-        ("node_pools", {}, "aws: node_pools: is empty; what runs the cluster needs"),
+        ("node_pools", {}, "aws: node_pools: what runs the cluster needs a group of kind cpu"),
         ("node_pools.system.spot_percent", 50, "a managed group is all spot (100) or none"),
         ("node_pools.train", SYSTEM, "aws: elastic_nodes.pools.train: is a name of node_pools"),
         ("gpu_budget.total", 1, "may hold 2 GPUs: elastic_nodes.pools.train (2)"),
@@ -80,7 +82,9 @@ def test_the_settings_that_the_others_are_changed_from_are_sound() -> None:
         ("cluster.log_retention_days", 90, "log_retention_days: CloudWatch keeps logs"),
         ("cluster.api_cidrs", ["8.8.8.0/24"], "8.8.8.0/24 is no private network"),
         ("cluster.administrators", ["somebody"], "falaj:aws.cluster.administrators"),
-        ("existing_cluster", {"name": "theirs"}, "name and subnet_ids belong together"),
+        ("existing_cluster", {"subnet_ids": {"me-central-1a": "subnet-0a"}}, "without name"),
+        ("existing_cluster", {"name": "theirs"}, "takes a cluster that is made here"),
+        ("network.zones", ["me-central-1a", "me-central-1d"], "me-central-1d is no zone"),
         ("existing_cluster", {}, "aws: existing_cluster.name: is missing; node pools join"),
     ],
 )  # fmt: skip
@@ -96,7 +100,10 @@ def test_a_made_cluster_has_no_meaning_beside_an_existing_one() -> None:
     assert any("cluster: has no meaning beside existing_cluster" in one for one in problems(both))
     elsewhere = changed("node_pools.system.zones", ["me-central-1c"])
     said = problems(elsewhere | {"existing_cluster": subnets})
-    assert any("me-central-1c has no subnet in existing_cluster.subnet_ids" in one for one in said)
+    assert any("me-central-1c has no subnet for nodes" in one for one in said)
+    nowhere = {name: value for name, value in SOUND.items() if name != "network"}
+    said = problems(nowhere | {"existing_cluster": {"name": "theirs"}})
+    assert any("existing_cluster.subnet_ids: is empty, and no network" in one for one in said)
 
 
 def test_a_team_may_not_hold_more_gpus_than_its_budget() -> None:
@@ -109,6 +116,22 @@ def test_everything_that_is_wrong_with_the_nodes_is_said_at_once() -> None:
     said = problems(wrong | {"cluster": {"version": "1.36", "api_cidrs": ["1.1.1.0/24"]}})
     for part in ("me-central-1d", "may hold 11 GPUs", "1.1.1.0/24", "seldon-core-operator"):
         assert any(part in one for one in said), part
+
+
+def test_the_cluster_runs_on_the_group_called_system_or_the_largest_that_is_always_there() -> None:
+    def pools(**sizes: int) -> dict[str, NodePoolSettings]:
+        return {
+            name: NodePoolSettings(
+                kind="cpu", instance_types=("m6i.large",), min_nodes=size, max_nodes=9
+            )
+            for name, size in sizes.items()
+        }
+
+    gpu = NodePoolSettings(kind="gpu", instance_types=("g5.xlarge",), min_nodes=8, max_nodes=8)
+    assert system_pool_of(pools(large=5, system=1)) == "system"
+    assert system_pool_of(pools(general=1, large=5) | {"gpu": gpu}) == "large"
+    assert system_pool_of(pools(b=2, a=2)) == system_pool_of(pools(a=2, b=2)) == "a"
+    assert system_pool_of(pools(idle=0)) is None
 
 
 # --- versions -------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from stacks.quotas import QuotasError, standings, told
 
 AWS: dict[str, Any] = {
     "account_id": "123456789012",
+    "network": {},
     "node_pools": {
         "system": {
             "kind": "cpu",
@@ -57,7 +58,13 @@ def table() -> Prices:
             "region_factor": 2.0,
             "spot_factor": 0.5,
             "hours_per_month": 100,
-            "per_hour": {"eks_cluster": 0.1, "eks_cluster_extended_support": 0.6},
+            "per_hour": {
+                "eks_cluster": 0.1,
+                "eks_cluster_extended_support": 0.6,
+                "interface_endpoint_zone": 0.0,
+                "nat_gateway": 0.05,
+                "network_firewall_endpoint": 0.4,
+            },
             "per_month": {"gp3_gib": 0.01, "kms_key": 1.0},
             "instances": {
                 "m6i.large": 0.1,
@@ -80,15 +87,34 @@ def test_the_estimate_counts_every_pool_at_its_smallest_and_largest(
     # at its largest all nodes are of the dearest type, half of them spot: 80 × 0.75 + 2
     assert lines["elastic_nodes.pools.general"] == pytest.approx((0, 620))
     assert lines["elastic_nodes.pools.train"] == pytest.approx((0, 606))
-    assert lines["keys"] == pytest.approx((4, 4))
-    assert total(estimate(aws, table)) == pytest.approx((66, 1334))
+    assert lines["keys"] == pytest.approx((14, 14))
+    assert total(estimate(aws, table)) == pytest.approx((76, 1344))
+
+
+def test_a_network_costs_its_endpoints_in_each_zone_and_its_ways_out(table: Prices) -> None:
+    dearer = {**table.per_hour, "interface_endpoint_zone": 0.01}
+    table = table.model_copy(update={"per_hour": dearer})
+    listed = {"egress": "allow-list", "allowed_domains": ["quay.io"]}
+    found = {}
+    for name, network in (("closed", {}), ("listed", listed)):
+        settings = AwsSettings.model_validate(AWS | {"network": network})
+        lines = [line for line in estimate(settings, table) if line.part == "network"]
+        found[name] = {line.what.split(" ", 1)[1]: line.least for line in lines}
+
+    (closed,) = found["closed"].values()
+    # each of the endpoints costs 2 a zone, in two zones
+    assert closed % 4 == pytest.approx(0)
+    assert closed >= 4 * 14
+    assert found["listed"]["firewall endpoints"] == pytest.approx(160)
+    assert found["listed"]["NAT gateways"] == pytest.approx(20)
 
 
 def test_an_existing_cluster_and_extended_support_change_the_price_of_the_control_plane(
     aws: AwsSettings, table: Prices
 ) -> None:
     subnets = {"name": "theirs", "subnet_ids": {"me-central-1a": "subnet-0a"}}
-    joined = AwsSettings.model_validate(AWS | {"existing_cluster": subnets})
+    groups = {name: value for name, value in AWS.items() if name != "elastic_nodes"}
+    joined = AwsSettings.model_validate(groups | {"existing_cluster": subnets})
     assert "cluster" not in {line.part for line in estimate(joined, table)}
     longer = AwsSettings.model_validate(AWS | {"cluster": {"support": "extended"}})
     assert estimate(longer, table)[0].least == pytest.approx(120)
@@ -100,7 +126,7 @@ def test_a_type_without_a_price_leaves_the_total_open(aws: AwsSettings, table: P
 
     assert lines["elastic_nodes.pools.general"] is None
     assert lines["elastic_nodes.pools.train"] is None
-    assert total(estimate(aws, poorer)) == (pytest.approx(66), None)
+    assert total(estimate(aws, poorer)) == (pytest.approx(76), None)
     assert list(unpriced(aws, poorer)) == ["g5.2xlarge", "m7i.2xlarge"]
 
 

@@ -40,7 +40,8 @@ class AwsSettings(Section):
     """The EKS cluster that is made, unless `existing_cluster` is there."""
     existing_cluster: ExistingCluster | None = None
     node_pools: dict[Name, NodePoolSettings] = Field(default_factory=dict)
-    """Managed groups; the one called `system`, or else the first, holds what runs the cluster."""
+    """Managed groups; the one called `system`, or else the largest that always has a node, holds
+    what runs the cluster."""
     elastic_nodes: ElasticNodesSettings | None = None
     gpu_budget: GpuBudget = GpuBudget(total=0)
     service_linked_roles: tuple[Literal["autoscaling", "spot"], ...] = ("autoscaling", "spot")
@@ -95,8 +96,13 @@ def _problems_of_runner(aws: AwsSettings) -> list[str]:
 
 
 def system_pool_of(pools: Mapping[str, NodePoolSettings]) -> str | None:
-    """The name of the managed group that holds what runs the cluster; `None` without groups."""
-    return "system" if "system" in pools else next(iter(pools), None)
+    """The name of the managed group that holds what runs the cluster; `None` where none can.
+
+    `system`, else the largest of those that always have a node.
+    """
+    able = {name: one.min_nodes for name, one in pools.items() if one.kind == "cpu"}
+    able = {name: nodes for name, nodes in able.items() if nodes > 0}
+    return max(sorted(able), key=lambda name: (name == "system", able[name]), default=None)
 
 
 def _what_the_region_lacks(settings: AwsSettings) -> Iterator[str]:
@@ -115,27 +121,23 @@ def _what_the_cluster_needs(settings: AwsSettings) -> Iterator[str]:
     if existing is not None:
         if settings.cluster != ClusterSettings():
             yield "cluster: has no meaning beside existing_cluster"
-        if existing.name is None and settings.pools:
+        if settings.elastic_nodes is not None:
+            yield "elastic_nodes: takes a cluster that is made here, not existing_cluster"
+        if existing.name is None and settings.node_pools:
             yield "existing_cluster.name: is missing; node pools join an EKS cluster by its name"
-        for path, pool in settings.pools.items():
-            strangers = set(pool.zones) - existing.subnet_ids.keys()
-            if existing.name is not None and strangers:
-                yield (
-                    f"{path}.zones: {', '.join(sorted(strangers))} has no subnet in "
-                    "existing_cluster.subnet_ids"
-                )
+        if existing.name is not None and not _zones_of_nodes(settings):
+            yield "existing_cluster.subnet_ids: is empty, and no network is declared"
+    for path, pool in settings.pools.items():
+        strangers = set(pool.zones) - set(_zones_of_nodes(settings))
+        if strangers and (existing is None or existing.name is not None):
+            yield f"{path}.zones: {', '.join(sorted(strangers))} has no subnet for nodes"
+    if existing is not None:
         return
     system = system_pool_of(settings.node_pools)
     if system is None:
-        yield "node_pools: is empty; what runs the cluster needs a managed group, such as `system`"
+        yield "node_pools: what runs the cluster needs a group of kind cpu and min_nodes from 1 on"
         return
     group = settings.node_pools[system]
-    if group.kind != "cpu" or group.min_nodes < 1:
-        yield f"node_pools.{system}: runs the cluster: kind cpu, at least one node"
-    for path, pool in settings.pools.items():
-        strangers = set(pool.zones) - set(_zones_of_network(settings))
-        if strangers:
-            yield f"{path}.zones: {', '.join(sorted(strangers))} has no subnet in the network"
     elastic = settings.elastic_nodes
     if elastic is not None and group.min_nodes < elastic.replicas:
         yield (
@@ -144,10 +146,13 @@ def _what_the_cluster_needs(settings: AwsSettings) -> Iterator[str]:
         )
 
 
-def _zones_of_network(settings: AwsSettings) -> tuple[str, ...]:
+def _zones_of_nodes(settings: AwsSettings) -> tuple[str, ...]:
+    """The zones that have a private subnet."""
+    if settings.existing_cluster is not None and settings.existing_cluster.subnet_ids:
+        return tuple(settings.existing_cluster.subnet_ids)
     if settings.existing_network is not None:
         return tuple(settings.existing_network.private_subnet_ids)
-    return used_zones(settings.network or NetworkSettings(), settings.region)
+    return used_zones(settings.network, settings.region) if settings.network is not None else ()
 
 
 def _pools_of_one_name(settings: AwsSettings) -> Iterator[str]:

@@ -75,14 +75,14 @@ class ExistingCluster(Section):
     name: Name | None = None
     """Of an EKS cluster that node pools join; `None` for any other Kubernetes."""
     subnet_ids: dict[str, SubnetId] = Field(default_factory=dict)
-    """Zone → the private subnet of the nodes there."""
+    """Zone → the private subnet of the nodes there; those of the network where none is named."""
     security_group_ids: tuple[SecurityGroupId, ...] = ()
     """Those of its nodes; the cluster's own where none is named."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if (self.name is None) != (not self.subnet_ids):
-            raise ValueError("name and subnet_ids belong together: node pools need both")
+        if self.name is None and self.subnet_ids:
+            raise ValueError("subnet_ids has no meaning without name: they are of node pools")
         return self
 
 
