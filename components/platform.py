@@ -82,8 +82,6 @@ class Platform(pulumi.ComponentResource):
                 residency_mode=settings.residency.mode,
                 account_id=settings.aws.account_id,
                 region=settings.aws.region,
-                cluster_name=settings.aws.cluster_name,
-                subnet_ids=settings.aws.subnet_ids,
                 network=settings.aws.network,
                 existing_network=settings.aws.existing_network,
                 network_ids=network,
@@ -92,7 +90,11 @@ class Platform(pulumi.ComponentResource):
                 database=settings.aws.database,
                 cache=settings.aws.cache,
                 stream=settings.aws.stream,
+                cluster=settings.aws.cluster,
+                existing_cluster=settings.aws.existing_cluster,
                 node_pools=settings.aws.node_pools,
+                elastic_nodes=settings.aws.elastic_nodes,
+                service_linked_roles=settings.aws.service_linked_roles,
                 teams=settings.teams,
                 kubeconfig=(
                     settings.kubeconfig.get_secret_value() if settings.kubeconfig else None

@@ -15,7 +15,7 @@ import typer
 
 from stacks import environment
 
-_MOUNTED = ("workloads.cli", "workloads.cli_serving", "stacks.plan")
+_MOUNTED = ("workloads.cli", "workloads.cli_serving", "stacks.plan", "stacks.cost", "stacks.quotas")
 """Modules whose `app` holds commands of the top level. They import nothing heavy."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _GROUPS = {"policy": "policies.cli", "region": "stacks.region"}

@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 import yaml
@@ -180,9 +180,7 @@ def _known(region: str) -> RegionData:
 def _clients(region: str) -> Callable[[str], Any]:
     import boto3
 
-    session: Any = boto3.Session(region_name=region)
-    client: Callable[[str], Any] = session.client
-    return client
+    return cast("Callable[[str], Any]", boto3.Session(region_name=region).client)
 
 
 def _zones(ec2: Any, data: RegionData) -> dict[str, dict[str, str]]:

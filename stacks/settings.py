@@ -21,9 +21,9 @@ import yaml
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from components.aws.settings.aws import AwsSettings
 from components.aws.settings.cache import long_cache_names
 from components.aws.settings.storage import long_team_names
+from components.aws.settings.aws import AwsSettings, beyond_the_team_budget
 from components.kubernetes.settings import TeamQuota
 from components.local.settings import LocalSettings
 from components.residency import Residency
@@ -94,6 +94,8 @@ class Settings(Section):
             problems += long_team_names(self.environment, self.teams)
             if self.aws is not None:
                 problems += long_cache_names(self.environment, self.aws.cache)
+                quotas = {name: team.gpu_quota for name, team in self.teams.items()}
+                problems += beyond_the_team_budget(self.aws.gpu_budget, quotas)
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -198,6 +200,23 @@ def read() -> Settings:
     from pulumi.runtime import config
 
     return parse(pulumi.get_stack(), config.CONFIG.get(), config._SECRET_KEYS.get())  # noqa: SLF001
+
+
+def of_environment(environment: str) -> Settings:
+    """The settings in the file of `environment`, without Pulumi; secrets stay encrypted.
+
+    Raises `SettingsError`.
+    """
+    path = CONFIG_DIRECTORY / f"Pulumi.{environment}.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    config, secret_keys = {}, []
+    for key, value in ((content or {}).get("config") or {}).items():
+        if isinstance(value, dict) and set(value) == {"secure"}:
+            secret_keys.append(key)
+            config[key] = "encrypted"
+        else:
+            config[key] = value if isinstance(value, str) else json.dumps(value)
+    return parse(environment, config, secret_keys)
 
 
 def _decode(text: str) -> Any:

@@ -85,6 +85,16 @@ class Recorder(mocks.Mocks):
             subnets = [mapping["subnetId"] for mapping in args.inputs["subnetMappings"]]
             attached = [{"endpointId": f"vpce:{one}", "subnetId": one} for one in subnets]
             made_up["firewallStatuses"] = [{"syncStates": [{"attachments": attached}]}]
+        if args.typ == "aws:eks/cluster:Cluster":  # says where it is, whatever was asked
+            found = {**args.inputs["vpcConfig"], "clusterSecurityGroupId": f"sg:{args.name}"}
+            return f"id:{args.name}", {
+                **made_up,
+                **args.inputs,
+                "vpcConfig": found,
+                "endpoint": "https://made-up.eks.amazonaws.com",
+                "certificateAuthority": {"data": "bWFkZSB1cA=="},
+                "identities": [{"oidcs": [{"issuer": "https://oidc.example/id/1"}]}],
+            }
         return f"id:{args.name}", {"name": args.name, **made_up, **args.inputs}
 
     def call(self, args: mocks.MockCallArgs) -> Any:

@@ -14,8 +14,8 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.aws.cache import Cache, CacheAccess, CacheArgs, existing_cache
-from components.aws.database import Database, DatabaseAccess, DatabaseArgs, existing_database
+from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs
+from components.aws.compute import Compute, ComputeArgs, ComputeNetwork
 from components.aws.keys import DOMAINS, Domain, DomainKey, DomainKeyArgs
 from components.aws.network import (
     GivenNetwork,
@@ -24,18 +24,12 @@ from components.aws.network import (
     NetworkArgs,
     NetworkIds,
 )
-from components.aws.node_pool import NodePool, NodePoolArgs
-from components.aws.placement import Placement
 from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.scope import Scope
-from components.aws.settings.cache import CacheSettings
-from components.aws.settings.database import DatabaseSettings
+from components.aws.settings.cluster import ClusterSettings, ExistingCluster
+from components.aws.settings.elastic_nodes import ElasticNodesSettings
 from components.aws.settings.network import ExistingNetwork, NetworkSettings
-from components.aws.settings.node_pool import NodePoolSettings
-from components.aws.settings.storage import StorageSettings
-from components.aws.settings.stream import StreamSettings
-from components.aws.storage import Storage, StorageArgs, make_storage
-from components.aws.stream import Stream, StreamAccess, StreamArgs, existing_stream
+from components.aws.settings.node_pool import NodePoolSettings, PoolSettings
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Team, TeamArgs
 from components.tags import tags
@@ -50,36 +44,29 @@ class AwsPlaceArgs:
     residency_mode: str
     account_id: str
     region: str
-    cluster_name: str
-    subnet_ids: Sequence[str] = ()
-    """The subnets of the nodes, where neither network is given."""
     network: NetworkSettings | None = None
     existing_network: ExistingNetwork | None = None
     network_ids: NetworkIds | None = None
     """Of the network that the bootstrap made; stands over the other two."""
     node_pools: Mapping[str, NodePoolSettings]
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    existing_cluster: ExistingCluster | None = None
+    """Joined instead of making `cluster`."""
+    elastic_nodes: ElasticNodesSettings | None = None
+    service_linked_roles: Sequence[str] = ()
+    administrators: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Noun → ARN of a role that administers a cluster that is made; `apply` where none is named."""
     teams: Mapping[str, TeamQuota] = field(default_factory=dict)
     """Deployed once `kubeconfig` says how to reach the cluster."""
     kubeconfig: pulumi.Input[str] | None = None
     keep_data: bool = True
     """Whether stores of data outlive the stack."""
-    storage: StorageSettings = field(default_factory=StorageSettings)
-    database: DatabaseSettings = field(default_factory=DatabaseSettings)
-    cache: CacheSettings = field(default_factory=CacheSettings)
-    stream: StreamSettings = field(default_factory=StreamSettings)
-    placement: Placement | None = None
-    """Where stores of data stand, and from where data is used, once there is a network."""
 
 
 class AwsPlace(pulumi.ComponentResource):
     """The parts of an environment on AWS; `fields` is what they fill of `PlatformOutputs`."""
 
     fields: dict[str, pulumi.Input[Any]]
-    storage: Storage
-    database: DatabaseAccess | None = None
-    cache: CacheAccess | None = None
-    stream: StreamAccess | None = None
-    """How they are reached; `None` where there is none yet."""
 
     def __init__(
         self, name: str, args: AwsPlaceArgs, opts: pulumi.ResourceOptions | None = None
@@ -90,11 +77,7 @@ class AwsPlace(pulumi.ComponentResource):
             RegionProviderArgs(
                 account_id=args.account_id,
                 region=args.region,
-                default_tags=tags(
-                    environment=args.environment,
-                    owner=args.owner,
-                    residency_mode=args.residency_mode,
-                ),
+                default_tags=self._tags(args),
             ),
             pulumi.ResourceOptions(parent=self),
         )
@@ -110,42 +93,41 @@ class AwsPlace(pulumi.ComponentResource):
             )
             for domain in DOMAINS
         }
-        network = self._network(name, args, scope, keys, child)
-        subnet_ids = args.subnet_ids if network is None else network.private_subnet_ids.values()
-        self.storage = self._storage(name, args, scope, keys, child)
-        self._data_services(name, args, scope, keys, child)
-        for pool, shape in args.node_pools.items():
-            NodePool(
-                f"{name}-pool-{pool}",
-                NodePoolArgs(
-                    scope=scope,
-                    pool=pool,
-                    shape=shape,
-                    cluster_name=args.cluster_name,
-                    subnet_ids=list(subnet_ids),
-                    volume_key_arn=keys["cluster"].arn,
+        stores = {
+            content: ArtifactStore(
+                f"{name}-{content}-store",
+                ArtifactStoreArgs(
+                    bucket=scope.bucket(content),
+                    key_arn=keys["artifacts"].arn,
+                    data_classification="confidential",
+                    keep=args.keep_data,
                 ),
                 child,
             )
+            for content in ("artifacts", "data")
+        }
+        network = self._network(name, args, scope, keys, child)
+        compute = self._compute(name, args, scope, keys, child, network=network)
 
         self.fields = {
             "region": args.region,
             "encryption_keys": {domain: key.arn for domain, key in keys.items()},
-            "artifact_uri": self.storage.stores["artifacts"].uri,
-            "data_uri": self.storage.stores["data"].uri,
+            "artifact_uri": stores["artifacts"].uri,
+            "data_uri": stores["data"].uri,
             "object_store_region": args.region,
             "node_pools": {
                 pool: {
                     "kind": shape.kind,
                     "instance_types": list(shape.instance_types),
-                    "min_nodes": shape.min_nodes,
+                    "min_nodes": shape.min_nodes if isinstance(shape, NodePoolSettings) else 0,
                     "max_nodes": shape.max_nodes,
                 }
-                for pool, shape in args.node_pools.items()
+                for pool, shape in self._pools(args).items()
             },
         }
-        if args.kubeconfig is not None:
-            self.fields |= self._on_the_cluster(name, args, args.kubeconfig)
+        kubeconfig = args.kubeconfig if args.kubeconfig is not None else compute.kubeconfig
+        if kubeconfig is not None:
+            self.fields |= self._on_the_cluster(name, args, kubeconfig, compute)
         elif args.teams:
             pulumi.log.warn(
                 "teams are not deployed: set the secret falaj:kubeconfig once the cluster answers",
@@ -185,76 +167,67 @@ class AwsPlace(pulumi.ComponentResource):
         )
 
     @staticmethod
-    def _storage(
-        name: str,
-        args: AwsPlaceArgs,
-        scope: Scope,
-        keys: Mapping[Domain, DomainKey],
-        child: pulumi.ResourceOptions,
-    ) -> Storage:
-        return make_storage(
-            name,
-            StorageArgs(
-                scope=scope,
-                storage=args.storage,
-                key_arns={domain: key.arn for domain, key in keys.items()},
-                keep=args.keep_data,
-                vpc_id=args.placement.vpc_id if args.placement is not None else None,
-                teams=args.teams,
-            ),
-            child,
+    def _pools(args: AwsPlaceArgs) -> dict[str, PoolSettings]:
+        elastic = args.elastic_nodes.pools if args.elastic_nodes is not None else {}
+        return {**args.node_pools, **elastic}
+
+    @staticmethod
+    def _tags(args: AwsPlaceArgs) -> dict[str, str]:
+        return tags(
+            environment=args.environment, owner=args.owner, residency_mode=args.residency_mode
         )
 
-    def _data_services(
+    def _compute(
         self,
         name: str,
         args: AwsPlaceArgs,
         scope: Scope,
         keys: Mapping[Domain, DomainKey],
         child: pulumi.ResourceOptions,
-    ) -> None:
-        """Those of somebody else, or our own once there is a network for them."""
-        if args.database.existing is not None:
-            self.database = existing_database(
-                scope, args.database.existing, args.database.consumers
-            )
-        if args.cache.existing is not None:
-            self.cache = existing_cache(args.cache.existing)
-        if args.stream.existing is not None:
-            self.stream = existing_stream(args.stream.existing)
-        if args.placement is None:
-            return
-        common: dict[str, Any] = {
-            "scope": scope,
-            "placement": args.placement,
-            "key_arn": keys["database"].arn,
-            "log_key_arn": keys["logs"].arn,
-            "keep": args.keep_data,
-        }
-        if args.database.existing is None:
-            self.database = Database(
-                f"{name}-database",
-                DatabaseArgs(
-                    **common,
-                    settings=args.database,
-                    administrator_key_arn=keys["secrets"].arn,
-                ),
-                child,
-            ).access
-        if args.cache.kind == "elasticache":
-            self.cache = Cache(
-                f"{name}-cache", CacheArgs(**common, settings=args.cache), child
-            ).access
-        if args.stream.kind == "msk":
-            self.stream = Stream(
-                f"{name}-stream", StreamArgs(**common, settings=args.stream), child
-            ).access
+        *,
+        network: Network | GivenNetwork | None,
+    ) -> Compute:
+        plan = args.network or NetworkSettings()
+        return Compute(
+            name,
+            ComputeArgs(
+                scope=scope,
+                cluster=args.cluster,
+                existing_cluster=args.existing_cluster,
+                node_pools=args.node_pools,
+                elastic_nodes=args.elastic_nodes,
+                service_linked_roles=args.service_linked_roles,
+                network=ComputeNetwork(
+                    vpc_id=network.vpc_id,
+                    cidrs=[network.cidr],
+                    private_subnet_ids=network.private_subnet_ids,
+                    service_cidr=str(plan.service_cidr),
+                    max_pods=plan.max_pods,
+                    api_security_group_ids={"runner": network.runner_group_id}
+                    if network.runner_group_id is not None
+                    else {},
+                    ready=network.ready,
+                )
+                if network is not None
+                else None,
+                key_arn=keys["cluster"].arn,
+                logs_key_arn=keys["logs"].arn,
+                administrators=args.administrators or {"apply": scope.role_arn("apply")},
+                keep=args.keep_data,
+                tags=self._tags(args),
+            ),
+            child,
+        )
 
     def _on_the_cluster(
-        self, name: str, args: AwsPlaceArgs, kubeconfig: pulumi.Input[str]
+        self,
+        name: str,
+        args: AwsPlaceArgs,
+        kubeconfig: pulumi.Input[str],
+        compute: Compute,
     ) -> dict[str, pulumi.Input[Any]]:
         secret = pulumi.Output.secret(kubeconfig)
-        provider = kubernetes.Provider(
+        provider = compute.provider or kubernetes.Provider(
             f"{name}-kubernetes",
             kubeconfig=secret,
             opts=pulumi.ResourceOptions(parent=self),
@@ -263,8 +236,9 @@ class AwsPlace(pulumi.ComponentResource):
             team: Team(
                 f"{name}-team-{team}",
                 TeamArgs(team=team, quota=quota),
-                # made here, like the provider of the account
-                pulumi.ResourceOptions(parent=self, provider=provider),
+                # made here, like the provider of the account; a team comes to a cluster that is
+                # ready and leaves while its controllers are still there
+                pulumi.ResourceOptions(parent=self, provider=provider, depends_on=compute.ready),
             )
             for team, quota in args.teams.items()
         }

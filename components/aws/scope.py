@@ -39,6 +39,10 @@ class Scope:
         """The ARN of a team's access point to the bucket that holds `content`."""
         return self.arn("s3", f"accesspoint/{access_point_name(self.environment, content, team)}")
 
+    def cluster(self, suffix: str = "") -> str:
+        """The name of the cluster; `suffix` tells a second one from the first."""
+        return f"falaj-{self.environment}" + (f"-{suffix}" if suffix else "")
+
     def role_arn(self, noun: str) -> str:
         """The ARN of the role `name(noun)`, whether it exists yet or not."""
         return f"arn:aws:iam::{self.account_id}:role/{self.name(noun)}"

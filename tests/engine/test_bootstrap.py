@@ -71,7 +71,7 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
     with offline("dev") as stack:
         content = yaml.safe_load(stack.stack_file.read_text())
         section = content["config"]["falaj:aws"]
-        section.pop("subnet_ids", None)
+        section["existing_cluster"].pop("subnet_ids", None)
         section |= {"network": {}, "runner": {"proxy": "http://proxy.bank.ae:3128"}}
         stack.stack_file.write_text(yaml.safe_dump(content))
         yield Ground(stack=stack, settings=stack.stack_file.parent, folder=tmp_path)

@@ -26,7 +26,7 @@ class Environment:
     def settings(self, network: dict[str, Any], **aws: Any) -> None:
         content = yaml.safe_load(self.stack.stack_file.read_text())
         section = content["config"]["falaj:aws"]
-        section.pop("subnet_ids", None)
+        section["existing_cluster"].pop("subnet_ids", None)
         section |= {"network": network, **aws}
         self.stack.stack_file.write_text(yaml.safe_dump(content))
 

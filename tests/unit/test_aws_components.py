@@ -12,6 +12,7 @@ import pytest
 from components.aws.keys import DOMAINS
 from components.aws.node_pool import GPU_TAINT
 from components.aws.place import AwsPlace, AwsPlaceArgs
+from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.node_pool import NodePoolSettings
 from components.kubernetes.settings import TeamQuota
 from components.tags import tags
@@ -25,8 +26,9 @@ ARGS: dict[str, Any] = {
     "residency_mode": "in-country",
     "account_id": "123456789012",
     "region": "me-central-1",
-    "cluster_name": "falaj-dev",
-    "subnet_ids": ["subnet-1", "subnet-2"],
+    "existing_cluster": ExistingCluster(
+        name="falaj-dev", subnet_ids={"me-central-1a": "subnet-01", "me-central-1c": "subnet-02"}
+    ),
     "node_pools": {
         "general": NodePoolSettings(
             kind="cpu", instance_types=["m6i.large"], min_nodes=1, max_nodes=4, disk_gib=100
@@ -120,7 +122,7 @@ def test_nodes_use_the_template_and_role_of_their_pool(place: Recording, pool: s
     assert group.inputs["nodeRoleArn"] == f"arn:dev-pool-{pool}-role"
     assert (group.inputs["clusterName"], group.inputs["subnetIds"]) == (
         "falaj-dev",
-        ["subnet-1", "subnet-2"],
+        ["subnet-01", "subnet-02"],
     )
     attached = {
         one.inputs["policyArn"].rpartition("/")[2]

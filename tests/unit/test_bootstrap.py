@@ -28,7 +28,7 @@ POOLS = {"system": {"kind": "cpu", "instance_types": ["m6i.large"], "max_nodes":
 def settings(**aws: Any) -> Settings:
     section = {
         "account_id": "123456789012",
-        "cluster_name": "falaj-prod",
+        "existing_cluster": {"name": "falaj-prod"},
         "node_pools": POOLS,
         "network": {},
         "runner": {"proxy": PROXY},
@@ -171,7 +171,8 @@ def test_a_runner_with_no_way_to_iam_is_refused() -> None:
 
 
 def test_a_runner_needs_a_network_and_a_proxy_with_a_port() -> None:
-    problems = problems_of(network=None, subnet_ids=["subnet-0a"])
+    subnets = {"name": "falaj-prod", "subnet_ids": {"me-central-1a": "subnet-0a"}}
+    problems = problems_of(network=None, existing_cluster=subnets)
     assert problems == [
         "falaj:aws: runner: has no network to be in; declare network or existing_network"
     ]

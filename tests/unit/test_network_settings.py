@@ -44,7 +44,7 @@ def problems_of(**aws: Any) -> list[str]:
     """What is wrong with an environment whose section `aws` holds this."""
     section = {
         "account_id": "123456789012",
-        "cluster_name": "falaj-dev",
+        "existing_cluster": {"name": "falaj-dev"},
         "node_pools": POOLS,
         **aws,
     }
@@ -207,7 +207,10 @@ def test_a_network_that_exists_is_checked_by_the_form_of_what_is_named(
 def test_an_environment_says_where_its_nodes_are() -> None:
     (problem,) = problems_of()
 
-    assert problem.startswith("falaj:aws: network: is missing")
+    assert problem.startswith("falaj:aws: existing_cluster.subnet_ids: is empty, and no network")
+    assert "falaj:aws: network: is missing; or name existing_network or existing_cluster" in (
+        problems_of(existing_cluster=None)
+    )
 
 
 def test_every_service_that_a_private_cluster_needs_is_called_by_somebody() -> None:

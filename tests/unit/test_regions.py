@@ -224,6 +224,20 @@ def test_a_refreshed_file_reads_as_what_was_written_and_leaves_nothing_beside_it
     assert path.stat().st_mode & 0o777 == 0o644
 
 
+def test_the_command_line_refreshes_the_file_of_the_region(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering = account(zones=ZONES, offerings=OFFERINGS)
+    monkeypatch.setattr("components.aws.regions.DIRECTORY", tmp_path)
+    monkeypatch.setattr("stacks.region._clients", lambda region: answering)
+    ran = CliRunner().invoke(app, ["refresh", "--json"])
+
+    assert ran.exit_code == 0
+    assert "family g5: me-central-1a, me-central-1c → none" in json.loads(ran.stdout)["changes"]
+    written = yaml.safe_load((tmp_path / "me-central-1.yaml").read_text())
+    assert written["families"]["g6"] == ["me-central-1a"]
+
+
 def test_a_refresh_says_what_changed(uae: RegionData) -> None:
     told = differences(uae, asked(uae, account(zones=ZONES, offerings=OFFERINGS), TODAY))
     assert "family g5: me-central-1a, me-central-1c → none" in told

@@ -10,12 +10,11 @@ import pytest
 import yaml
 
 from components.local.settings import Ports
-from stacks.settings import CONFIG_DIRECTORY, Settings, SettingsError, parse
+from stacks.settings import CONFIG_DIRECTORY, Settings, SettingsError, of_environment, parse
 
 AWS = {
     "account_id": "123456789012",
-    "cluster_name": "falaj-dev",
-    "subnet_ids": ["subnet-0a1b2c3d"],
+    "existing_cluster": {"name": "falaj-dev", "subnet_ids": {"me-central-1a": "subnet-0a1b2c3d"}},
     "node_pools": {"system": {"kind": "cpu", "instance_types": ["m6i.large"], "max_nodes": 2}},
 }
 
@@ -42,17 +41,23 @@ def stack_files() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", stack_files(), ids=lambda path: path.name)
-def test_every_stack_file_of_the_repository_parses(path: Path) -> None:
-    content = yaml.safe_load(path.read_text()) or {}
-    config, secret = {}, []
-    for key, value in (content.get("config") or {}).items():
-        if isinstance(value, dict) and set(value) == {"secure"}:
-            secret.append(key)
-            config[key] = "hidden"
-        else:
-            config[key] = value if isinstance(value, str) else json.dumps(value)
+def test_every_stack_file_of_the_repository_parses(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     environment = path.name.split(".")[1]
-    assert parse(environment, config, secret).environment == environment
+    monkeypatch.setattr("stacks.settings.CONFIG_DIRECTORY", path.parent)
+    assert of_environment(environment).environment == environment
+
+
+def test_an_encrypted_value_of_a_file_is_a_secret_that_stays_encrypted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {"config": {"falaj:aws": AWS, "falaj:kubeconfig": {"secure": "v1:abc"}}}
+    (tmp_path / "Pulumi.dev.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setattr("stacks.settings.CONFIG_DIRECTORY", tmp_path)
+    settings = of_environment("dev")
+    assert settings.kubeconfig is not None
+    assert settings.kubeconfig.get_secret_value() == "encrypted"
 
 
 def test_the_local_environment_needs_no_settings() -> None:

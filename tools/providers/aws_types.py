@@ -88,6 +88,39 @@ def _endpoints_of_firewall(resource: Resource) -> list[dict[str, Any]]:
     ]
 
 
+def _of_cluster(path: str, *names: str) -> Kind:
+    """A part of an EKS cluster, known by the cluster's name and its own."""
+    return Kind(
+        identifier=lambda resource: ":".join(
+            str(resource.inputs[name]) for name in ("clusterName", *names)
+        ),
+        outputs={"arn": arn("eks", f"{path}/{{clusterName}}/{{unique}}")} if path else {},
+        replaced_by=frozenset({"clusterName", *names, "region"}),
+    )
+
+
+def _issuer_arn(resource: Resource) -> str:
+    """The ARN of an identity provider, which is its id too."""
+    issuer = str(resource.inputs["url"]).removeprefix("https://")
+    return f"arn:aws:iam::{account(resource)}:oidc-provider/{issuer}"
+
+
+def _queue_url(resource: Resource) -> str:
+    """The address of a queue, which is its id too."""
+    host = f"https://sqs.{region(resource)}.amazonaws.com"
+    return f"{host}/{account(resource)}/{resource.inputs['name']}"
+
+
+def _placed(resource: Resource) -> Properties:
+    """Where a cluster is, and the security group that EKS makes for it."""
+    before = resource.previous.get("vpcConfig")
+    group = before.get("clusterSecurityGroupId") if isinstance(before, dict) else None
+    return {
+        **resource.inputs["vpcConfig"],
+        "clusterSecurityGroupId": group or f"sg-{resource.unique[:17]}",
+    }
+
+
 _KINDS: dict[str, Kind] = {
     "aws:ec2/launchTemplate:LaunchTemplate": Kind(
         identifier=lambda resource: f"lt-{resource.unique[:17]}",
@@ -103,6 +136,39 @@ _KINDS: dict[str, Kind] = {
         },
         volatile=frozenset({"latestVersion", "defaultVersion"}),
         name="name",
+    ),
+    "aws:eks/accessEntry:AccessEntry": _of_cluster("", "principalArn"),
+    "aws:eks/accessPolicyAssociation:AccessPolicyAssociation": _of_cluster(
+        "", "principalArn", "policyArn"
+    ),
+    "aws:eks/addon:Addon": _of_cluster("addon", "addonName"),
+    "aws:eks/cluster:Cluster": Kind(
+        identifier=given("name"),
+        outputs={
+            "arn": arn("eks", "cluster/{name}"),
+            "certificateAuthority": lambda _: {"data": "c3RhbmQtaW4="},
+            "endpoint": lambda resource: (
+                f"https://{resource.unique.upper()}.gr7.{region(resource)}.eks.amazonaws.com"
+            ),
+            "identities": lambda resource: [
+                {
+                    "oidcs": [
+                        {
+                            "issuer": f"https://oidc.eks.{region(resource)}.amazonaws.com/id/"
+                            f"{resource.unique.upper()}"
+                        }
+                    ]
+                }
+            ],
+            "status": lambda _: "ACTIVE",
+            "vpcConfig": _placed,
+        },
+        volatile=frozenset({"vpcConfig"}),
+        name="name",
+        replaced_by=frozenset(
+            {"bootstrapSelfManagedAddons", "encryptionConfig", "kubernetesNetworkConfig"}
+            | {"roleArn", "region"}
+        ),
     ),
     "aws:eks/nodeGroup:NodeGroup": Kind(
         identifier=lambda resource: (
@@ -142,6 +208,25 @@ _KINDS: dict[str, Kind] = {
         outputs={"arn": arn("elasticache", "usergroup:{userGroupId}")},
         name="userGroupId",
         replaced_by=frozenset({"region"}),
+    ),
+    "aws:eks/podIdentityAssociation:PodIdentityAssociation": Kind(
+        identifier=lambda resource: f"a-{resource.unique[:17]}",
+        outputs={
+            "associationArn": arn("eks", "podidentityassociation/{clusterName}/a-{unique}"),
+            "associationId": lambda resource: f"a-{resource.unique[:17]}",
+        },
+        replaced_by=frozenset({"clusterName", "namespace", "serviceAccount", "region"}),
+    ),
+    "aws:iam/instanceProfile:InstanceProfile": Kind(
+        identifier=given("name"),
+        outputs={"arn": arn("iam", "instance-profile/{name}", regional=False)},
+        name="name",
+        replaced_by=frozenset({"path"}),
+    ),
+    "aws:iam/openIdConnectProvider:OpenIdConnectProvider": Kind(
+        identifier=_issuer_arn,
+        outputs={"arn": _issuer_arn},
+        replaced_by=frozenset({"url"}),
     ),
     "aws:iam/role:Role": Kind(
         identifier=given("name"),

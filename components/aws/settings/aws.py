@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, Self
 
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from components.aws.settings.cache import CacheSettings
 from components.aws.settings.controllers import services_called
 from components.aws.settings.database import DatabaseSettings
+from components.aws.regions import region_data
+from components.aws.settings.cluster import ClusterSettings, ExistingCluster, problems_of_cluster
+from components.aws.settings.controllers import services_called
+from components.aws.settings.elastic_nodes import ElasticNodesSettings, GpuBudget
 from components.aws.settings.network import (
     ExistingNetwork,
     NetworkSettings,
-    SubnetId,
     existing_network_problems,
     network_problems,
+    used_zones,
 )
-from components.aws.settings.node_pool import NodePoolSettings
+from components.aws.settings.node_pool import NodePoolSettings, PoolSettings, problems_of_pool
 from components.aws.settings.runner import RunnerSettings, runner_problems
 from components.aws.settings.storage import StorageSettings, undeletable
 from components.aws.settings.stream import StreamSettings
@@ -36,11 +41,17 @@ class AwsSettings(Section):
     runner: RunnerSettings | None = None
     """The machine inside the network from which alone the environment is deployed; `None` where
     whoever deploys reaches the network by other ways."""
-    cluster_name: Name
-    """The EKS cluster that the node pools join."""
-    subnet_ids: tuple[SubnetId, ...] = ()
-    """The subnets of the nodes, where no network is declared."""
-    node_pools: dict[Name, NodePoolSettings]
+    cluster: ClusterSettings = ClusterSettings()
+    """The EKS cluster that is made, unless `existing_cluster` is there."""
+    existing_cluster: ExistingCluster | None = None
+    node_pools: dict[Name, NodePoolSettings] = Field(default_factory=dict)
+    """Managed groups; the one called `system`, or else the largest that always has a node, holds
+    what runs the cluster."""
+    elastic_nodes: ElasticNodesSettings | None = None
+    gpu_budget: GpuBudget = GpuBudget(total=0)
+    service_linked_roles: tuple[Literal["autoscaling", "spot"], ...] = ("autoscaling", "spot")
+    """Those of AWS's own roles that are made here; an account has each once, so name only those
+    that it lacks."""
     keep_data: bool = True
     """Whether buckets are protected, and left when the stack is destroyed."""
     storage: StorageSettings = StorageSettings()
@@ -48,11 +59,26 @@ class AwsSettings(Section):
     cache: CacheSettings = CacheSettings()
     stream: StreamSettings = StreamSettings()
 
+    @property
+    def pools(self) -> Mapping[str, PoolSettings]:
+        """Path of its settings → every pool of nodes."""
+        pools: dict[str, PoolSettings] = {
+            f"node_pools.{name}": pool for name, pool in self.node_pools.items()
+        }
+        if self.elastic_nodes is not None:
+            for name, pool in self.elastic_nodes.pools.items():
+                pools[f"elastic_nodes.pools.{name}"] = pool
+        return pools
+
     @model_validator(mode="after")
-    def _fit_together(self) -> Self:
+    def _parts_fit(self) -> Self:
         problems = [
             *_problems_of_network(self),
             *_problems_of_runner(self),
+            *_what_the_region_lacks(self),
+            *_what_the_cluster_needs(self),
+            *_pools_of_one_name(self),
+            *_beyond_the_gpu_budget(self),
             *undeletable(self.storage, keep_data=self.keep_data),
         ]
         if problems:
@@ -64,9 +90,11 @@ def _problems_of_network(aws: AwsSettings) -> list[str]:
     if aws.existing_network is not None:
         return list(existing_network_problems(aws.existing_network, aws.region, services_called()))
     if aws.network is not None:
-        nodes = {name: pool.max_nodes for name, pool in aws.node_pools.items()}
+        nodes = {path: pool.max_nodes for path, pool in aws.pools.items()}
         return list(network_problems(aws.network, aws.region, nodes))
-    return [] if aws.subnet_ids else ["network: is missing; or name existing_network or subnet_ids"]
+    if aws.existing_cluster is not None:
+        return []
+    return ["network: is missing; or name existing_network or existing_cluster"]
 
 
 def _problems_of_runner(aws: AwsSettings) -> list[str]:
@@ -75,3 +103,91 @@ def _problems_of_runner(aws: AwsSettings) -> list[str]:
     if aws.network is None and aws.existing_network is None:
         return ["runner: has no network to be in; declare network or existing_network"]
     return list(runner_problems(aws.runner, aws.network or NetworkSettings(), aws.region))
+
+
+def system_pool_of(pools: Mapping[str, NodePoolSettings]) -> str | None:
+    """The name of the managed group that holds what runs the cluster; `None` where none can.
+
+    `system`, else the largest of those that always have a node.
+    """
+    able = {name: one.min_nodes for name, one in pools.items() if one.kind == "cpu"}
+    able = {name: nodes for name, nodes in able.items() if nodes > 0}
+    return max(sorted(able), key=lambda name: (name == "system", able[name]), default=None)
+
+
+def _what_the_region_lacks(settings: AwsSettings) -> Iterator[str]:
+    data = region_data(settings.region)
+    if data is not None:
+        for path, pool in settings.pools.items():
+            for problem in problems_of_pool(pool, data):
+                yield f"{path}.{problem}"
+    if settings.existing_cluster is None:
+        for problem in problems_of_cluster(settings.cluster, data):
+            yield f"cluster.{problem}"
+
+
+def _what_the_cluster_needs(settings: AwsSettings) -> Iterator[str]:
+    existing = settings.existing_cluster
+    if existing is not None:
+        if settings.cluster != ClusterSettings():
+            yield "cluster: has no meaning beside existing_cluster"
+        if settings.elastic_nodes is not None:
+            yield "elastic_nodes: takes a cluster that is made here, not existing_cluster"
+        if existing.name is None and settings.node_pools:
+            yield "existing_cluster.name: is missing; node pools join an EKS cluster by its name"
+        if existing.name is not None and not _zones_of_nodes(settings):
+            yield "existing_cluster.subnet_ids: is empty, and no network is declared"
+    for path, pool in settings.pools.items():
+        strangers = set(pool.zones) - set(_zones_of_nodes(settings))
+        if strangers and (existing is None or existing.name is not None):
+            yield f"{path}.zones: {', '.join(sorted(strangers))} has no subnet for nodes"
+    if existing is not None:
+        return
+    system = system_pool_of(settings.node_pools)
+    if system is None:
+        yield "node_pools: what runs the cluster needs a group of kind cpu and min_nodes from 1 on"
+        return
+    group = settings.node_pools[system]
+    elastic = settings.elastic_nodes
+    if elastic is not None and group.min_nodes < elastic.replicas:
+        yield (
+            f"node_pools.{system}.min_nodes: is {group.min_nodes}, but elastic_nodes.replicas is "
+            f"{elastic.replicas}: Karpenter's replicas stay apart and off its own nodes"
+        )
+
+
+def _zones_of_nodes(settings: AwsSettings) -> tuple[str, ...]:
+    """The zones that have a private subnet."""
+    if settings.existing_cluster is not None and settings.existing_cluster.subnet_ids:
+        return tuple(settings.existing_cluster.subnet_ids)
+    if settings.existing_network is not None:
+        return tuple(settings.existing_network.private_subnet_ids)
+    return used_zones(settings.network, settings.region) if settings.network is not None else ()
+
+
+def _pools_of_one_name(settings: AwsSettings) -> Iterator[str]:
+    elastic = settings.elastic_nodes.pools if settings.elastic_nodes is not None else {}
+    for name in sorted(settings.node_pools.keys() & elastic.keys()):
+        yield f"elastic_nodes.pools.{name}: is a name of node_pools too"
+
+
+def _beyond_the_gpu_budget(settings: AwsSettings) -> Iterator[str]:
+    most = {path: pool.max_gpus for path, pool in settings.pools.items() if pool.max_gpus}
+    budget = settings.gpu_budget
+    if sum(most.values()) > budget.total:
+        pools = ", ".join(f"{path} ({gpus})" for path, gpus in most.items())
+        yield (
+            f"gpu_budget.total: is {budget.total}, but the pools may hold {sum(most.values())} "
+            f"GPUs: {pools}"
+        )
+    if budget.per_team > budget.total:
+        yield f"gpu_budget.per_team: is {budget.per_team}, more than total, {budget.total}"
+
+
+def beyond_the_team_budget(budget: GpuBudget, quotas: Mapping[str, int]) -> Iterator[str]:
+    """Which teams' GPU quotas (team → GPUs) exceed what one team may have."""
+    for team, gpus in quotas.items():
+        if gpus > budget.per_team:
+            yield (
+                f"teams.{team}.gpu_quota: is {gpus}; aws.gpu_budget.per_team is {budget.per_team}"
+            )
