@@ -77,6 +77,9 @@ class Platform(pulumi.ComponentResource):
                 cluster_name=settings.aws.cluster_name,
                 subnet_ids=settings.aws.subnet_ids,
                 keep_data=settings.aws.keep_data,
+                allowed_regions=settings.residency.allowed_regions,
+                keys=settings.aws.keys,
+                identity=settings.aws.identity,
                 node_pools=settings.aws.node_pools,
                 teams=settings.teams,
                 kubeconfig=(

@@ -8,17 +8,22 @@ account.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from components.aws.access import Domain, team_role
 from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs
-from components.aws.keys import SERVICES, DomainKey, DomainKeyArgs
+from components.aws.boundary import Boundary, BoundaryArgs
+from components.aws.identity import WorkloadIdentities, WorkloadIdentitiesArgs
+from components.aws.keys import DOMAINS, DomainKey, DomainKeyArgs
 from components.aws.node_pool import NodePool, NodePoolArgs
 from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.scope import Scope
+from components.aws.settings.identity import IdentitySettings
+from components.aws.settings.keys import KeySettings
 from components.aws.settings.node_pool import NodePoolSettings
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Team, TeamArgs
@@ -42,6 +47,10 @@ class AwsPlaceArgs:
     kubeconfig: pulumi.Input[str] | None = None
     keep_data: bool = True
     """Whether stores of data outlive the stack."""
+    allowed_regions: Sequence[str] = ()
+    """Where roles may act; empty for `region` alone."""
+    keys: KeySettings = field(default_factory=KeySettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
 
 
 class AwsPlace(pulumi.ComponentResource):
@@ -70,14 +79,28 @@ class AwsPlace(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self, provider=provider.provider)
 
         scope = Scope(environment=args.environment, account_id=args.account_id, region=args.region)
-        keys = {
-            domain: DomainKey(
-                f"{name}-{domain}",
-                DomainKeyArgs(scope=scope, domain=domain),
-                child,
-            )
-            for domain in SERVICES
-        }
+        boundary = Boundary(
+            f"{name}-boundary",
+            BoundaryArgs(
+                scope=scope,
+                allowed_regions=args.allowed_regions or (args.region,),
+                keep=args.keep_data,
+            ),
+            child,
+        )
+        scope = replace(scope, boundary_arn=boundary.arn)
+        keys, team_keys = self._keys(name, args, scope, child)
+        identities = WorkloadIdentities(
+            f"{name}-identity",
+            WorkloadIdentitiesArgs(
+                scope=scope,
+                teams=tuple(args.teams),
+                key_arns={domain: key.arn for domain, key in keys.items()},
+                team_key_arns={team: key.arn for team, key in team_keys.items()},
+                cluster_name=args.cluster_name,
+            ),
+            child,
+        )
         stores = {
             content: ArtifactStore(
                 f"{name}-{content}-store",
@@ -107,7 +130,10 @@ class AwsPlace(pulumi.ComponentResource):
 
         self.fields = {
             "region": args.region,
-            "encryption_keys": {domain: key.arn for domain, key in keys.items()},
+            "encryption_keys": {
+                **{domain: key.arn for domain, key in keys.items()},
+                **{team_role(team): key.arn for team, key in team_keys.items()},
+            },
             "artifact_uri": stores["artifacts"].uri,
             "data_uri": stores["data"].uri,
             "object_store_region": args.region,
@@ -122,7 +148,7 @@ class AwsPlace(pulumi.ComponentResource):
             },
         }
         if args.kubeconfig is not None:
-            self.fields |= self._on_the_cluster(name, args, args.kubeconfig)
+            self.fields |= self._on_the_cluster(name, args, args.kubeconfig, identities)
         elif args.teams:
             pulumi.log.warn(
                 "teams are not deployed: set the secret falaj:kubeconfig once the cluster answers",
@@ -130,8 +156,34 @@ class AwsPlace(pulumi.ComponentResource):
             )
         self.register_outputs({})
 
+    def _keys(
+        self, name: str, args: AwsPlaceArgs, scope: Scope, child: pulumi.ResourceOptions
+    ) -> tuple[dict[Domain, DomainKey], dict[str, DomainKey]]:
+        """The keys of the domains, and those of teams where teams have their own."""
+
+        def key(
+            subject: str, *, domain: Domain | None = None, team: str | None = None
+        ) -> DomainKey:
+            return DomainKey(
+                f"{name}-{subject}",
+                DomainKeyArgs(
+                    scope=scope, domain=domain, team=team, settings=args.keys, keep=args.keep_data
+                ),
+                child,
+            )
+
+        teams = args.teams if args.keys.team_keys else {}
+        return (
+            {domain: key(domain, domain=domain) for domain in DOMAINS},
+            {team: key(f"team-{team}-data", team=team) for team in teams},
+        )
+
     def _on_the_cluster(
-        self, name: str, args: AwsPlaceArgs, kubeconfig: pulumi.Input[str]
+        self,
+        name: str,
+        args: AwsPlaceArgs,
+        kubeconfig: pulumi.Input[str],
+        identities: WorkloadIdentities,
     ) -> dict[str, pulumi.Input[Any]]:
         secret = pulumi.Output.secret(kubeconfig)
         provider = kubernetes.Provider(
@@ -153,6 +205,7 @@ class AwsPlace(pulumi.ComponentResource):
             "teams": {
                 team: {
                     "namespace": teams[team].namespace,
+                    "role": identities.roles[team_role(team)],
                     "cpu_quota": quota.cpu_quota,
                     "memory_quota_gib": quota.memory_quota_gib,
                     "gpu_quota": quota.gpu_quota,

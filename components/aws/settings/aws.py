@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
+from components.aws.settings.identity import IdentitySettings
+from components.aws.settings.keys import KeySettings, problems_of_keys
 from components.aws.settings.node_pool import NodePoolSettings
 from components.section import Name, Section
 
@@ -21,5 +23,14 @@ class AwsSettings(Section):
         Field(min_length=1)
     )
     node_pools: dict[Name, NodePoolSettings]
+    keys: KeySettings = KeySettings()
+    identity: IdentitySettings = IdentitySettings()
     keep_data: bool = True
     """Whether buckets are protected, and left when the stack is destroyed."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        problems = [*problems_of_keys(self.keys, keep_data=self.keep_data)]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
