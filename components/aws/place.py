@@ -17,6 +17,7 @@ import pulumi_kubernetes as kubernetes
 from components.aws.access import Domain, team_role
 from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs
 from components.aws.boundary import Boundary, BoundaryArgs
+from components.aws.delivery_roles import DeliveryRoles, DeliveryRolesArgs
 from components.aws.identity import WorkloadIdentities, WorkloadIdentitiesArgs
 from components.aws.keys import DOMAINS, DomainKey, DomainKeyArgs
 from components.aws.node_pool import NodePool, NodePoolArgs
@@ -99,6 +100,11 @@ class AwsPlace(pulumi.ComponentResource):
                 team_key_arns={team: key.arn for team, key in team_keys.items()},
                 cluster_name=args.cluster_name,
             ),
+            child,
+        )
+        DeliveryRoles(
+            f"{name}-delivery",
+            DeliveryRolesArgs(scope=scope, settings=args.identity, keep=args.keep_data),
             child,
         )
         stores = {
