@@ -80,6 +80,7 @@ class Platform(pulumi.ComponentResource):
                 allowed_regions=settings.residency.allowed_regions,
                 keys=settings.aws.keys,
                 identity=settings.aws.identity,
+                secrets=settings.aws.secrets,
                 node_pools=settings.aws.node_pools,
                 teams=settings.teams,
                 kubeconfig=(

@@ -341,9 +341,7 @@ def deployment(scope: Scope, *, keep: bool) -> dict[str, list[Part]]:
 
 
 _CACHE_KINDS = ("replicationgroup", "cluster", "subnetgroup", "parametergroup", "user", "usergroup")
-_SERVICES_THAT_TAKE_KEYS = (
-    *("backup", "ecr", "elasticache", "kafka", "rds", "secretsmanager", "lambda"),
-)
+_SERVICES_THAT_TAKE_KEYS = (*("backup", "ecr", "elasticache", "kafka", "rds", "secretsmanager"),)
 """They ask for the key in the name of whoever makes a resource."""
 
 

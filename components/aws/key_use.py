@@ -115,7 +115,7 @@ _USES: Mapping[Domain, tuple[Use, ...]] = {
         Use(
             sid="RotationWritesValues",
             roles=("secret-values",),
-            services=("secretsmanager", "lambda"),
+            services=("secretsmanager",),
             mode="write",
         ),
     ),

@@ -23,9 +23,11 @@ from components.aws.keys import DOMAINS, DomainKey, DomainKeyArgs
 from components.aws.node_pool import NodePool, NodePoolArgs
 from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.scope import Scope
+from components.aws.secrets import GeneratedSecrets, GeneratedSecretsArgs
 from components.aws.settings.identity import IdentitySettings
 from components.aws.settings.keys import KeySettings
 from components.aws.settings.node_pool import NodePoolSettings
+from components.aws.settings.secrets import SecretsSettings
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Team, TeamArgs
 from components.tags import tags
@@ -52,6 +54,7 @@ class AwsPlaceArgs:
     """Where roles may act; empty for `region` alone."""
     keys: KeySettings = field(default_factory=KeySettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
+    secrets: SecretsSettings = field(default_factory=SecretsSettings)
 
 
 class AwsPlace(pulumi.ComponentResource):
@@ -105,6 +108,18 @@ class AwsPlace(pulumi.ComponentResource):
         DeliveryRoles(
             f"{name}-delivery",
             DeliveryRolesArgs(scope=scope, settings=args.identity, keep=args.keep_data),
+            child,
+        )
+        GeneratedSecrets(
+            f"{name}-secrets",
+            GeneratedSecretsArgs(
+                scope=scope,
+                teams=tuple(args.teams),
+                settings=args.secrets,
+                keep=args.keep_data,
+                secrets_key_arn=keys["secrets"].arn,
+                logs_key_arn=keys["logs"].arn,
+            ),
             child,
         )
         stores = {

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 from components.aws.settings.identity import IdentitySettings
 from components.aws.settings.keys import KeySettings, problems_of_keys
 from components.aws.settings.node_pool import NodePoolSettings
+from components.aws.settings.secrets import SecretsSettings
 from components.section import Name, Section
 
 
@@ -25,6 +26,7 @@ class AwsSettings(Section):
     node_pools: dict[Name, NodePoolSettings]
     keys: KeySettings = KeySettings()
     identity: IdentitySettings = IdentitySettings()
+    secrets: SecretsSettings = SecretsSettings()
     keep_data: bool = True
     """Whether buckets are protected, and left when the stack is destroyed."""
 
