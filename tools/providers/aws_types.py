@@ -45,6 +45,17 @@ def _uuid(resource: Resource) -> str:
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
+def _issuer_arn(resource: Resource) -> str:
+    host = str(resource.inputs["url"]).removeprefix("https://")
+    return f"arn:aws:iam::{account(resource)}:oidc-provider/{host}"
+
+
+def _secret_arn(resource: Resource) -> str:
+    """Secrets Manager adds six characters to a name."""
+    name = f"{resource.inputs['name']}-{resource.unique[:6]}"
+    return f"arn:aws:secretsmanager:{region(resource)}:{account(resource)}:secret:{name}"
+
+
 def _of_bucket(**outputs: Callable[[Resource], Any]) -> Kind:
     """A setting of a bucket, in a resource of its own."""
     return Kind(
@@ -82,6 +93,28 @@ _KINDS: dict[str, Kind] = {
             | {"remoteAccess", "subnetIds", "region"}
         ),
     ),
+    "aws:eks/podIdentityAssociation:PodIdentityAssociation": Kind(
+        identifier=lambda resource: f"a-{resource.unique[:17]}",
+        outputs={
+            "associationArn": lambda resource: (
+                f"arn:aws:eks:{region(resource)}:{account(resource)}:podidentityassociation/"
+                f"{resource.inputs['clusterName']}/a-{resource.unique[:17]}"
+            ),
+            "associationId": lambda resource: f"a-{resource.unique[:17]}",
+        },
+        replaced_by=frozenset({"clusterName", "namespace", "serviceAccount", "region"}),
+    ),
+    "aws:iam/openIdConnectProvider:OpenIdConnectProvider": Kind(
+        identifier=_issuer_arn,
+        outputs={"arn": _issuer_arn},
+        replaced_by=frozenset({"url"}),
+    ),
+    "aws:iam/policy:Policy": Kind(
+        identifier=arn("iam", "policy/{name}", regional=False),
+        outputs={"arn": arn("iam", "policy/{name}", regional=False)},
+        name="name",
+        replaced_by=frozenset({"name", "path", "description"}),
+    ),
     "aws:iam/role:Role": Kind(
         identifier=given("name"),
         outputs={
@@ -115,6 +148,12 @@ _KINDS: dict[str, Kind] = {
         },
         replaced_by=frozenset({"customerMasterKeySpec", "keyUsage", "multiRegion", "region"}),
     ),
+    "aws:lambda/function:Function": Kind(
+        identifier=given("name"),
+        outputs={"arn": arn("lambda", "function:{name}")},
+        name="name",
+        replaced_by=frozenset({"name", "packageType", "region"}),
+    ),
     "aws:s3/bucket:Bucket": Kind(
         identifier=given("bucket"),
         outputs={
@@ -143,6 +182,12 @@ _KINDS: dict[str, Kind] = {
         _of_bucket()
     ),
     "aws:s3/bucketVersioning:BucketVersioning": _of_bucket(),
+    "aws:secretsmanager/secret:Secret": Kind(
+        identifier=_secret_arn,
+        outputs={"arn": _secret_arn},
+        name="name",
+        replaced_by=frozenset({"name", "region"}),
+    ),
 }
 
 
