@@ -17,6 +17,9 @@ from components.aws.access import BUCKET_DOMAINS, Domain, Identity, Mode, identi
 ANY_TEAM = team_role("*")
 """Stands for the role of each team: 500 of them would not fit into a key policy."""
 
+ANY_COPY = "backup-copy-*"
+"""Stands for the job of each copy to a place outside the region."""
+
 DEPLOYERS = ("apply", "break-glass")
 """The roles that make and change an environment."""
 
@@ -85,7 +88,15 @@ _USES: Mapping[Domain, tuple[Use, ...]] = {
             mode="write",
             grants="to-resources",
         ),
+        Use(
+            sid="CachesMakeRepositories",
+            roles=("image-cache",),
+            services=("ecr",),
+            mode=None,
+            grants="to-resources",
+        ),
         Use(sid="Backup", roles=("backup",), services=("s3", "backup"), mode="write"),
+        Use(sid="CopiesAreMade", roles=(ANY_COPY,), services=("s3",), mode="read"),
     ),
     "database": (
         Use(
@@ -118,6 +129,7 @@ _USES: Mapping[Domain, tuple[Use, ...]] = {
             services=("secretsmanager",),
             mode="write",
         ),
+        Use(sid="CopiesAreSealed", roles=(ANY_COPY,), services=("secretsmanager",), mode="read"),
     ),
     "cluster": (
         Use(
@@ -144,7 +156,17 @@ _USES: Mapping[Domain, tuple[Use, ...]] = {
             grants="to-resources",
         ),
     ),
-    "logs": (Use(sid="ConfigDelivers", roles=("config",), services=("s3",), mode="write"),),
+    "logs": (
+        Use(sid="StreamsDeliver", roles=("log-stream",), services=("s3",), mode="write"),
+        Use(
+            sid="DeployersMakeStreams",
+            roles=DEPLOYERS,
+            services=("firehose",),
+            mode=None,
+            grants="to-resources",
+        ),
+        Use(sid="RecordsAreRead", roles=("siem",), services=("s3",), mode="read"),
+    ),
     "backups": (
         Use(
             sid="Backup",
@@ -153,7 +175,7 @@ _USES: Mapping[Domain, tuple[Use, ...]] = {
             mode="write",
             grants="to-resources",
         ),
-        Use(sid="CopyLeavesTheRegion", roles=("backup-copy",), services=("s3",), mode="write"),
+        Use(sid="CopiesAreMade", roles=(ANY_COPY,), services=("s3",), mode="read"),
     ),
 }
 
@@ -207,6 +229,7 @@ SERVICE_USES: Mapping[Domain, tuple[ServiceUse, ...]] = {
             # EventBridge hands no aws:SourceArn and no aws:SourceAccount on to KMS for a topic
             conditions=_OUR_TOPICS,
         ),
+        ServiceUse(sid="AlarmsAreQueued", services=("sns",), mode="write", conditions=_OUR_QUEUES),
     ),
     "backups": (),
 }

@@ -149,7 +149,13 @@ USES = [
     ("logs", "log-shipping", "s3", "kms:GenerateDataKey"),
     ("logs", "monitoring", "s3", "kms:Decrypt"),
     ("backups", "backup", "backup", "kms:CreateGrant"),
-    ("backups", "backup-copy", "s3", "kms:GenerateDataKey"),
+    ("artifacts", "image-cache", "ecr", "kms:CreateGrant"),
+    ("artifacts", "backup-copy-central-bank", "s3", "kms:Decrypt"),
+    ("backups", "backup-copy-central-bank", "s3", "kms:Decrypt"),
+    ("secrets", "backup-copy-central-bank", "secretsmanager", "kms:Decrypt"),
+    ("logs", "log-stream", "s3", "kms:GenerateDataKey"),
+    ("logs", "siem", "s3", "kms:Decrypt"),
+    ("logs", "apply", "firehose", "kms:CreateGrant"),
 ]
 
 
@@ -176,6 +182,9 @@ def test_a_role_uses_a_key_through_its_service_here_and_nothing_else_does(
         ("artifacts", "serving", "s3", "kms:GenerateDataKey"),
         ("artifacts", "apply", "s3", "kms:Decrypt"),
         ("logs", "log-shipping", "s3", "kms:Decrypt"),
+        ("logs", "siem", "s3", "kms:GenerateDataKey"),
+        ("logs", "apply", "firehose", "kms:Decrypt"),
+        ("backups", "backup-copy-central-bank", "s3", "kms:GenerateDataKey"),
         ("logs", "serving", "s3", "kms:Decrypt"),
         ("secrets", "tracking", "secretsmanager", "kms:Decrypt"),
         ("secrets", "external-secrets", "secretsmanager", "kms:GenerateDataKey"),
@@ -244,6 +253,12 @@ def test_only_the_key_of_the_cluster_is_handed_on_to_anything_and_only_by_deploy
             "events.amazonaws.com",
             {"kms:EncryptionContext:aws:sns:topicArn": SCOPE.arn("sns", "falaj-dev-alarms")},
             {"kms:EncryptionContext:aws:sns:topicArn": SCOPE.arn("sns", "falaj-prod-alarms")},
+        ),
+        (
+            "logs",
+            "sns.amazonaws.com",
+            {"kms:EncryptionContext:aws:sqs:arn": SCOPE.arn("sqs", "falaj-dev-alarms")},
+            {"kms:EncryptionContext:aws:sqs:arn": SCOPE.arn("sqs", "falaj-prod-alarms")},
         ),
         (
             "cluster",

@@ -113,7 +113,10 @@ def test_every_principal_of_a_key_policy_is_made_here_or_named_by_another_part(
 ) -> None:
     """A role that a key names and nobody makes would be a slip of the pen."""
     made = {one.inputs["name"] for one in place.of("Role") if one.type.startswith("aws:")}
-    of_other_parts = {"backup", "backup-copy", "cluster", "config", "ebs-csi", "karpenter"}
+    of_other_parts = {
+        *("backup", "backup-copy-*", "cluster", "ebs-csi", "image-cache", "karpenter"),
+        *("log-stream", "siem"),
+    }
     named = {
         arn.partition(":role/")[2]
         for key in place.of("Key")
