@@ -21,6 +21,7 @@ from components.aws.delivery_roles import DeliveryRoles, DeliveryRolesArgs
 from components.aws.identity import WorkloadIdentities, WorkloadIdentitiesArgs
 from components.aws.keys import DOMAINS, DomainKey, DomainKeyArgs
 from components.aws.node_pool import NodePool, NodePoolArgs
+from components.aws.organisation import service_control_policy
 from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.scope import Scope
 from components.aws.secrets import GeneratedSecrets, GeneratedSecretsArgs
@@ -61,6 +62,8 @@ class AwsPlace(pulumi.ComponentResource):
     """The parts of an environment on AWS; `fields` is what they fill of `PlatformOutputs`."""
 
     fields: dict[str, pulumi.Input[Any]]
+    break_glass_arn: pulumi.Output[str] | None
+    """Whose use is an alarm; `None` where nobody may break the glass."""
 
     def __init__(
         self, name: str, args: AwsPlaceArgs, opts: pulumi.ResourceOptions | None = None
@@ -83,11 +86,12 @@ class AwsPlace(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self, provider=provider.provider)
 
         scope = Scope(environment=args.environment, account_id=args.account_id, region=args.region)
+        regions = args.allowed_regions or (args.region,)
         boundary = Boundary(
             f"{name}-boundary",
             BoundaryArgs(
                 scope=scope,
-                allowed_regions=args.allowed_regions or (args.region,),
+                allowed_regions=regions,
                 keep=args.keep_data,
             ),
             child,
@@ -105,7 +109,7 @@ class AwsPlace(pulumi.ComponentResource):
             ),
             child,
         )
-        DeliveryRoles(
+        delivery = DeliveryRoles(
             f"{name}-delivery",
             DeliveryRolesArgs(scope=scope, settings=args.identity, keep=args.keep_data),
             child,
@@ -149,7 +153,9 @@ class AwsPlace(pulumi.ComponentResource):
                 child,
             )
 
+        self.break_glass_arn = delivery.break_glass_arn
         self.fields = {
+            "organisation_policy": service_control_policy(regions),
             "region": args.region,
             "encryption_keys": {
                 **{domain: key.arn for domain, key in keys.items()},

@@ -233,3 +233,5 @@ def test_the_place_fills_the_contract_from_what_it_made(record: Record) -> None:
     assert seen["teams"]["credit"]["namespace"] == "credit"
     assert seen["teams"]["credit"]["role"] == "arn:dev-identity-team-credit-role"
     assert seen["kubeconfig"] == "apiVersion: v1"
+    residency = json.loads(seen["organisation_policy"])["Statement"][0]
+    assert residency["Condition"] == {"StringNotEquals": {"aws:RequestedRegion": ["me-central-1"]}}

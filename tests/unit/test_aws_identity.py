@@ -24,6 +24,7 @@ from components.aws.policy_document import text
 from components.aws.scope import Scope
 from components.aws.settings.identity import PLATFORM_NAMESPACES, problems_of_teams
 from components.aws.settings.keys import KeySettings
+from stacks.settings import SettingsError, parse
 
 if TYPE_CHECKING:
     from conftest import Recorded, Recording
@@ -364,3 +365,42 @@ def test_teams_with_a_name_of_the_platform_or_too_long_a_role_are_all_named() ->
         *("teams.tracking", "teams." + "b" * 50),
     ]
     assert "IAM allows 64" in problems[1]
+
+
+def test_all_that_is_wrong_with_keys_teams_and_pipelines_comes_in_one_list() -> None:
+    wrong = {
+        "account_id": ACCOUNT,
+        "cluster_name": "falaj-dev",
+        "subnet_ids": ["subnet-1"],
+        "node_pools": {},
+        "keys": {"rotation_days": 1000},
+        "secrets": {"rotation_days": 0},
+        "identity": {"ci": [{"kind": "github", "repository": "bank/falaj"}]},
+    }
+    config = {
+        "falaj:place": "aws",
+        "falaj:aws": json.dumps(wrong),
+        "falaj:teams": json.dumps({"tracking": {}}),
+    }
+    with pytest.raises(SettingsError) as caught:
+        parse("dev", config)
+
+    for path in (
+        *("falaj:aws.keys.rotation_days", "falaj:aws.secrets.rotation_days"),
+        *("falaj:aws.identity.ci.0: environment is missing", "falaj:teams.tracking"),
+    ):
+        assert any(problem.startswith(path) for problem in caught.value.problems), path
+
+
+def test_a_short_deletion_window_is_named_where_data_is_kept() -> None:
+    kept = {
+        "account_id": ACCOUNT,
+        "cluster_name": "falaj-dev",
+        "subnet_ids": ["subnet-1"],
+        "node_pools": {},
+        "keys": {"deletion_days": 7},
+    }
+    with pytest.raises(SettingsError, match=r"falaj:aws.*keys\.deletion_days: is 7") as caught:
+        parse("dev", {"falaj:place": "aws", "falaj:aws": json.dumps(kept)})
+
+    assert len(caught.value.problems) == 1
