@@ -38,6 +38,8 @@ class DeliveryRolesArgs:
     settings: IdentitySettings
     keep: bool
     """Whether the deploying role may not empty buckets."""
+    runner: str | None = None
+    """Noun of the role of a machine in the network that may apply; `None` where there is none."""
     state_key_arn: pulumi.Input[str] | None = None
     """The key of the stack's state; `None` before there is one."""
 
@@ -65,7 +67,7 @@ class DeliveryRoles(pulumi.ComponentResource):
                 opts=child,
             ).arn
             for part, held in statements(deployment(scope, keep=args.keep)).items()
-            if settings.ci or settings.break_glass_users
+            if settings.ci or settings.break_glass_users or args.runner
         }
 
         def role(
@@ -96,12 +98,14 @@ class DeliveryRoles(pulumi.ComponentResource):
                 # how things are set, and no data
                 managed_policies={"settings": "SecurityAudit"},
             )
+        if settings.ci or args.runner is not None:
+            pipelines = enumerate(settings.ci)
+            trust = [applies(ci, issuers[ci.issuer], f"Applies{n}") for n, ci in pipelines]
+            if args.runner is not None:
+                trust.append(runner_applies(scope, args.runner))
             self.apply_arn = role(
                 "apply",
-                [
-                    applies(ci, issuers[ci.issuer], f"Applies{n}")
-                    for n, ci in enumerate(settings.ci)
-                ],
+                trust,
                 keeping,
                 shared_policies=deploy,
             )
@@ -146,6 +150,17 @@ def applies(ci: CiSettings, issuer: pulumi.Input[str], sid: str) -> Statement:
     else:
         subject = f"project_path:{ci.repository}:ref_type:branch:ref:{ci.branch}"
     return _by_token(ci, issuer, sid, "StringEquals", [subject])
+
+
+def runner_applies(scope: Scope, runner: str) -> Statement:
+    """The trust in the machine inside the network, whose own role is made later."""
+    return Statement(
+        sid="RunnerApplies",
+        effect="Allow",
+        actions=("sts:AssumeRole", "sts:TagSession"),
+        principals={"AWS": (f"arn:aws:iam::{scope.account_id}:root",)},
+        conditions={"ArnEquals": {"aws:PrincipalArn": scope.role_arn(runner)}},
+    )
 
 
 def breaks_glass(scope: Scope, settings: IdentitySettings) -> Statement:

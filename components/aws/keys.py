@@ -19,7 +19,7 @@ does not erase anything where data is kept: the key is protected.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_aws as aws
@@ -70,9 +70,12 @@ class DomainKeyArgs:
     domain: Domain | None = None
     team: str | None = None
     """Set instead of `domain` for the key of one team."""
-    settings: KeySettings
-    keep: bool
+    settings: KeySettings = field(default_factory=KeySettings)
+    keep: bool = True
     """Whether the key outlives the stack, as the data under it does."""
+    account_uses_through: Sequence[str] = ()
+    """Services, such as ``ec2``, through which whoever of the account may use the key: for what an
+    administrator makes by hand, whose role no setting names."""
 
 
 class DomainKey(pulumi.ComponentResource):
@@ -132,6 +135,7 @@ def key_policy(args: DomainKeyArgs) -> list[Statement]:
         ),
         *(statement for use in by_roles for statement in _by_roles(args.scope, use)),
         *(_by_service(args.scope, use) for use in by_services),
+        *(_by_account(args.scope, args.account_uses_through) if args.account_uses_through else ()),
         Statement(
             sid="DenyOutsideTheRegion",
             effect="Deny",
@@ -172,6 +176,25 @@ def _by_roles(scope: Scope, use: Use) -> Iterator[Statement]:
                 if use.grants == "to-resources"
                 else conditions
             ),
+        )
+
+
+def _by_account(scope: Scope, services: Sequence[str]) -> Iterator[Statement]:
+    through: dict[str, str | Sequence[str]] = {
+        "kms:CallerAccount": scope.account_id,
+        "kms:ViaService": [scope.service(service) for service in services],
+    }
+    for sid, actions, more in (
+        ("AccountUsesKey", USE["write"], {}),
+        ("AccountUsesKeyByGrant", ("kms:CreateGrant",), {"kms:GrantIsForAWSResource": "true"}),
+    ):
+        yield Statement(
+            sid=sid,
+            effect="Allow",
+            actions=actions,
+            resources=["*"],
+            principals=ANYONE,
+            conditions={"StringEquals": through, **({"Bool": more} if more else {})},
         )
 
 

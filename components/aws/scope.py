@@ -43,7 +43,7 @@ class Scope:
         return f"arn:aws:iam::{self.account_id}:role/{self.name(noun)}"
 
     def secret(self, noun: str) -> str:
-        """The name of the secret `noun`; all of an environment begin alike."""
+        """The name of the secret `noun`, such as ``falaj-prod/second-site``."""
         return f"falaj-{self.environment}/{noun}"
 
     def secret_arn(self, noun: str) -> str:

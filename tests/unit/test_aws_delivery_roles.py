@@ -131,6 +131,25 @@ def test_a_token_made_for_somebody_else_is_worth_nothing(iam: Any, made: Recordi
     assert not assumes(iam, made, "apply", ON_GITHUB, "repo:bank/falaj:environment:prod", **other)
 
 
+@pytest.mark.parametrize(("machine", "expected"), [("runner", True), ("nodes-general", False)])
+def test_the_runner_alone_of_all_machines_applies(
+    iam: Any, record: Record, machine: str, *, expected: bool
+) -> None:
+    args = DeliveryRolesArgs(
+        scope=SCOPE, settings=IdentitySettings(), keep=True, runner="runner", state_key_arn=KEY
+    )
+    made = record(lambda: DeliveryRoles("prod", args))
+    request = iam.Request(
+        action="sts:AssumeRole",
+        resource="*",
+        principal=SCOPE.role_arn(machine),
+        context={"aws:PrincipalArn": SCOPE.role_arn(machine)},
+    )
+    trust = role(made, "apply").inputs["assumeRolePolicy"]
+
+    assert (iam.verdict(trust, request) == "allow") is expected
+
+
 @pytest.mark.parametrize("noun", ["plan", "apply"])
 def test_every_trust_in_a_token_names_audience_and_subject(made: Recording, noun: str) -> None:
     for statement in json.loads(role(made, noun).inputs["assumeRolePolicy"])["Statement"]:

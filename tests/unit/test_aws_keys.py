@@ -305,6 +305,16 @@ def test_log_groups_of_another_region_do_not_use_the_key(iam: Any) -> None:
     assert iam.verdict(policy("logs"), request) == "none"
 
 
+def test_the_account_uses_a_key_through_the_services_named_alone(iam: Any) -> None:
+    of = text(
+        *key_policy(DomainKeyArgs(scope=SCOPE, domain="cluster", account_uses_through=("ec2",)))
+    )
+    assert all(lets(iam, of, "administrator", action, "ec2") for action in FIVE_ACTIONS)
+    assert not lets(iam, of, "administrator", "kms:Decrypt", "s3")
+    assert not lets(iam, of, "administrator", "kms:Decrypt", None)
+    assert not lets(iam, of, "administrator", "kms:Decrypt", "ec2", account="210987654321")
+
+
 def test_the_key_of_a_team_serves_that_team_and_the_platform_in_its_name(iam: Any) -> None:
     of = policy(team="credit")
 
