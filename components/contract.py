@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-CONTRACT_VERSION = "1.0"
+CONTRACT_VERSION = "1.1"
 """Version of the contract, `major.minor`: a new optional field raises minor, anything that would
 break a consumer raises major."""
 
@@ -108,7 +108,11 @@ class PlatformOutputs(BaseModel):
     automatic_approval: bool = False
     """Whether a version that passes its gates needs no person's yes in this environment."""
     encryption_keys: dict[str, str] = Field(default_factory=dict)
-    """Data domain (state, artifacts, …) → ARN of its customer-managed key."""
+    """Data domain (state, artifacts, …), or role of a team with a key of its own (``team-<name>``)
+    → ARN of the customer-managed key."""
+    organisation_policy: str | None = None
+    """JSON of the service control policy that the organisation's administrators attach to the
+    account; no workload needs it."""
 
     artifact_uri: str | None = None
     """`s3://bucket` for models and reports."""

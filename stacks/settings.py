@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails
 from components.aws.settings.cache import long_cache_names
 from components.aws.settings.storage import long_team_names
 from components.aws.settings.aws import AwsSettings, beyond_the_team_budget
+from components.aws.settings.identity import problems_of_teams
 from components.kubernetes.settings import TeamQuota
 from components.local.settings import LocalSettings
 from components.residency import Residency
@@ -82,6 +83,7 @@ class Settings(Section):
         if self.place == "local" and self.aws is not None:
             problems.append("aws: has no meaning where place is local")
         if self.place == "aws":
+            problems += problems_of_teams(self.environment, self.teams)
             if self.local is not None:
                 problems.append("local: has no meaning where place is aws")
             if self.aws is None:

@@ -1,63 +1,65 @@
-"""Customer-managed keys: one for each domain of data.
+"""Customer-managed keys: one for each domain of data, and one for each team where it is asked for.
 
-A key owns its rotation, alias and policy. Which resources are encrypted with it is said by those
-resources. A key needs nothing to exist before it but the account.
+A key owns its rotation, alias and policy. Who uses it, and through which service, is said in
+`key_use`; which resources are encrypted with it is said by those resources. A key needs nothing to
+exist before it but the account: KMS refuses a policy that names a principal that does not exist,
+and roles are made after keys, so the policy allows the account's own principals
+(`kms:CallerAccount`) and then names roles by the condition `aws:PrincipalArn`, which is compared at
+the time of use only. For the same reason a fresh account needs no service-linked role before its
+first key.
+
+Deleting the key of a team erases the team's data: every copy of it, backups included, is encrypted
+under that key alone, and after `deletion_days` nobody, AWS included, can decrypt it any more. To do
+so, a holder of the break-glass role schedules the deletion
+(``aws kms schedule-key-deletion --key-id alias/falaj/<environment>/team/<team>``); until the days
+are over ``aws kms cancel-key-deletion`` brings the data back. Leaving the team out of the settings
+does not erase anything where data is kept: the key is protected.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_aws as aws
 
-from components.aws.policy_document import ANYONE, Statement, document
+from components.aws.access import Domain, Mode
+from components.aws.key_use import SERVICE_USES, ServiceUse, Use, uses, uses_of_team
+from components.aws.policy_document import ANYONE, Conditions, Statement, document
 from components.aws.scope import Scope
+from components.aws.settings.keys import KeySettings
 
-Domain = Literal["state", "artifacts", "cluster", "logs", "backups", "database", "secrets"]
-
-DOMAINS: tuple[Domain, ...] = ("artifacts", "cluster", "logs", "backups", "database", "secrets")
-"""The domains whose keys an environment makes; that of `state` is made before it, by the
-bootstrap."""
-
-SERVICES: dict[Domain, str] = {
-    "state": "s3",
-    "artifacts": "s3",
-    "cluster": "ec2",
-    "logs": "logs",
-    "backups": "s3",
-    "database": "rds",
-    "secrets": "secretsmanager",  # pragma: allowlist secret
-}
-"""The AWS service that encrypts a domain's data, and through which alone its key is used."""
-
-DELETION_WINDOW_DAYS = 30
-"""The longest that AWS offers: time to notice that a key was scheduled for deletion."""
+DOMAINS: tuple[Domain, ...] = ("artifacts", "database", "secrets", "cluster", "logs", "backups")
+"""The domains whose keys an environment makes. The key of `state` is made before there is a stack
+that could hold it, by the bootstrap."""
 
 _ADMINISTRATION = (
-    "kms:Create*",
     "kms:Describe*",
     "kms:Enable*",
     "kms:List*",
-    "kms:Put*",
     "kms:Update*",
-    "kms:Revoke*",
     "kms:Disable*",
     "kms:Get*",
     "kms:Delete*",
+    # by name: kms:Create* and kms:Put* would hold what hands the key on
+    "kms:CreateAlias",
+    "kms:PutKeyPolicy",
+    "kms:RevokeGrant",
     "kms:TagResource",
     "kms:UntagResource",
     "kms:ScheduleKeyDeletion",
     "kms:CancelKeyDeletion",
 )
-_USE = (
-    "kms:Encrypt",
-    "kms:Decrypt",
-    "kms:ReEncrypt*",
-    "kms:GenerateDataKey*",
-    "kms:DescribeKey",
-)
+USE: Mapping[Mode, tuple[str, ...]] = {
+    "read": ("kms:Decrypt", "kms:DescribeKey"),
+    "append": ("kms:GenerateDataKey*", "kms:DescribeKey"),
+    "write": (
+        *("kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"),
+        "kms:DescribeKey",
+    ),
+}
+"""What a key is asked for by whoever reads, appends or writes what it encrypts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,100 +67,153 @@ class DomainKeyArgs:
     """What a key protects, and where."""
 
     scope: Scope
-    domain: Domain
+    domain: Domain | None = None
+    team: str | None = None
+    """Set instead of `domain` for the key of one team."""
+    settings: KeySettings = field(default_factory=KeySettings)
+    keep: bool = True
+    """Whether the key outlives the stack, as the data under it does."""
+    account_uses_through: Sequence[str] = ()
+    """Services, such as ``ec2``, through which whoever of the account may use the key: for what an
+    administrator makes by hand, whose role no setting names."""
 
 
 class DomainKey(pulumi.ComponentResource):
-    """The key of one data domain, with `arn`, and the alias `falaj/<environment>/<domain>`.
+    """A key, with `arn`, `key_id`, its alias ``falaj/<environment>/<domain>``, and `ready`.
 
-    The account's administrators look after the key but cannot decrypt with it. Principals of the
-    account use it through the service that encrypts with it alone, so that whoever may read the
-    encrypted thing is said in one place, the permissions of that thing. Grants are for AWS
-    resources only: an instance cannot attach an encrypted volume without one.
+    The account's administrators look after the key but can neither decrypt with it nor hand it on.
     """
 
     def __init__(
         self, name: str, args: DomainKeyArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("falaj:aws:DomainKey", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        through_service = {
-            "kms:CallerAccount": args.scope.account_id,
-            "kms:ViaService": args.scope.service(SERVICES[args.domain]),
-        }
+        subject = args.domain or f"team/{args.team}"
         key = aws.kms.Key(
             f"{name}-key",
-            description=f"Falaj {args.scope.environment}: data domain {args.domain}",
+            description=f"Falaj {args.scope.environment}: {subject}",
             enable_key_rotation=True,
-            deletion_window_in_days=DELETION_WINDOW_DAYS,
-            policy=document(
-                Statement(
-                    sid="AccountAdministersKey",
-                    effect="Allow",
-                    actions=_ADMINISTRATION,
-                    resources=["*"],
-                    principals={"AWS": (f"arn:aws:iam::{args.scope.account_id}:root",)},
-                ),
-                Statement(
-                    sid="AccountUsesKeyThroughService",
-                    effect="Allow",
-                    actions=_USE,
-                    resources=["*"],
-                    principals=ANYONE,
-                    conditions={"StringEquals": through_service},
-                ),
-                Statement(
-                    sid="ServiceGrantsKeyToItsResources",
-                    effect="Allow",
-                    actions=("kms:CreateGrant",),
-                    resources=["*"],
-                    principals=ANYONE,
-                    conditions={
-                        "StringEquals": through_service,
-                        "Bool": {"kms:GrantIsForAWSResource": "true"},
-                    },
-                ),
-                *_of_services(args),
-            ),
-            tags={"data-domain": args.domain},
-            opts=child,
+            rotation_period_in_days=args.settings.rotation_days,
+            deletion_window_in_days=args.settings.deletion_days,
+            multi_region=False,
+            policy=document(*key_policy(args)),
+            tags={"data-domain": args.domain} if args.domain else _tags_of_team(args.team),
+            # without its key data is lost
+            opts=pulumi.ResourceOptions(parent=self, protect=args.keep, retain_on_delete=args.keep),
         )
         aws.kms.Alias(
             f"{name}-alias",
-            name=f"alias/falaj/{args.scope.environment}/{args.domain}",
+            name=f"alias/falaj/{args.scope.environment}/{subject}",
             target_key_id=key.key_id,
-            opts=child,
+            opts=pulumi.ResourceOptions(parent=self),
         )
         self.arn = key.arn
+        self.key_id = key.key_id
+        self.ready: list[pulumi.Resource] = [key]
         self.register_outputs({"arn": self.arn})
 
 
-def _of_services(args: DomainKeyArgs) -> tuple[Statement, ...]:
-    """What is asked of a key with no service between, or by a service with no caller behind it."""
-    if args.domain == "state":
-        return (
-            Statement(
-                sid="AccountKeepsSecretsOfState",
-                effect="Allow",
-                actions=_USE,
-                resources=["*"],
-                principals=ANYONE,
-                conditions={"StringEquals": {"kms:CallerAccount": args.scope.account_id}},
+def _tags_of_team(team: str | None) -> dict[str, str]:
+    return {"data-domain": "team", "team": team or ""}
+
+
+def key_policy(args: DomainKeyArgs) -> list[Statement]:
+    """The statements of a key's policy. Raises `ValueError` unless it is a domain's or a team's."""
+    if args.domain is not None and args.team is None:
+        by_roles, by_services = uses(args.domain), SERVICE_USES[args.domain]
+    elif args.team is not None and args.domain is None:
+        by_roles, by_services = uses_of_team(args.team), ()
+    else:
+        raise ValueError("a key is that of one domain or of one team")
+    return [
+        Statement(
+            sid="AccountAdministersKey",
+            effect="Allow",
+            actions=_ADMINISTRATION,
+            resources=["*"],
+            principals={"AWS": (f"arn:aws:iam::{args.scope.account_id}:root",)},
+        ),
+        *(statement for use in by_roles for statement in _by_roles(args.scope, use)),
+        *(_by_service(args.scope, use) for use in by_services),
+        *(_by_account(args.scope, args.account_uses_through) if args.account_uses_through else ()),
+        Statement(
+            sid="DenyOutsideTheRegion",
+            effect="Deny",
+            actions=(*USE["write"][:-1], "kms:CreateGrant"),
+            resources=["*"],
+            principals=ANYONE,
+            conditions={"StringNotEquals": {"aws:RequestedRegion": [args.scope.region]}},
+        ),
+    ]
+
+
+def _by_roles(scope: Scope, use: Use) -> Iterator[Statement]:
+    caller: dict[str, str | Sequence[str]] = {"kms:CallerAccount": scope.account_id}
+    if use.services:
+        caller["kms:ViaService"] = [scope.service(service) for service in use.services]
+    conditions: Conditions = {
+        "StringEquals": caller,
+        "ArnLike": {"aws:PrincipalArn": [scope.role_arn(role) for role in use.roles]},
+    }
+    if use.mode is not None:
+        yield Statement(
+            sid=use.sid,
+            effect="Allow",
+            actions=USE[use.mode],
+            resources=["*"],
+            principals=ANYONE,
+            conditions=conditions,
+        )
+    if use.grants is not None:
+        yield Statement(
+            sid=f"{use.sid}ByGrant",
+            effect="Allow",
+            actions=("kms:CreateGrant",),
+            resources=["*"],
+            principals=ANYONE,
+            conditions=(
+                {**conditions, "Bool": {"kms:GrantIsForAWSResource": "true"}}
+                if use.grants == "to-resources"
+                else conditions
             ),
         )
-    if args.domain != "logs":
-        return ()
-    return (
-        Statement(
-            sid="LogsUseKeyForOurGroups",
+
+
+def _by_account(scope: Scope, services: Sequence[str]) -> Iterator[Statement]:
+    through: dict[str, str | Sequence[str]] = {
+        "kms:CallerAccount": scope.account_id,
+        "kms:ViaService": [scope.service(service) for service in services],
+    }
+    for sid, actions, more in (
+        ("AccountUsesKey", USE["write"], {}),
+        ("AccountUsesKeyByGrant", ("kms:CreateGrant",), {"kms:GrantIsForAWSResource": "true"}),
+    ):
+        yield Statement(
+            sid=sid,
             effect="Allow",
-            actions=_USE,
+            actions=actions,
             resources=["*"],
-            principals={"Service": (args.scope.service("logs"),)},
-            conditions={
-                "ArnLike": {
-                    "kms:EncryptionContext:aws:logs:arn": args.scope.arn("logs", "log-group:*")
-                }
-            },
-        ),
+            principals=ANYONE,
+            conditions={"StringEquals": through, **({"Bool": more} if more else {})},
+        )
+
+
+def _by_service(scope: Scope, use: ServiceUse) -> Statement:
+    here = {
+        "region": scope.region,
+        "account": scope.account_id,
+        "name": scope.name("").removesuffix("-"),
+    }
+    return Statement(
+        sid=f"Service{use.sid}",
+        effect="Allow",
+        actions=USE[use.mode],
+        resources=["*"],
+        principals={
+            "Service": [f"{one.format_map(here)}.amazonaws.com" for one in use.services],
+        },
+        conditions={
+            operator: {key: value.format_map(here) for key, value in keys.items()}
+            for operator, keys in use.conditions.items()
+        },
     )

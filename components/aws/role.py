@@ -32,7 +32,12 @@ class RoleArgs:
     """Policies of its own: name → statements."""
     managed_policies: Mapping[str, str] = field(default_factory=dict)
     """Policies that AWS keeps: purpose → name, such as ``AmazonEKSWorkerNodePolicy``."""
+    shared_policies: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Policies of the account: purpose → ARN. A role's own may have 10,240 characters together, and
+    each of these 6,144."""
     max_session_seconds: int = 3600
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Its own, which policies know as ``aws:PrincipalTag``."""
 
 
 class Role(pulumi.ComponentResource):
@@ -49,6 +54,7 @@ class Role(pulumi.ComponentResource):
             assume_role_policy=document(*args.trust),
             permissions_boundary=args.scope.boundary_arn,
             max_session_duration=args.max_session_seconds,
+            tags=dict(args.tags) or None,
             opts=child,
         )
         self.policies: list[pulumi.Resource] = [
@@ -65,10 +71,16 @@ class Role(pulumi.ComponentResource):
             aws.iam.RolePolicyAttachment(
                 f"{name}-{purpose}",
                 role=role.name,
-                policy_arn=f"arn:aws:iam::aws:policy/{policy}",
+                policy_arn=arn,
                 opts=child,
             )
-            for purpose, policy in args.managed_policies.items()
+            for purpose, arn in {
+                **{
+                    purpose: f"arn:aws:iam::aws:policy/{policy}"
+                    for purpose, policy in args.managed_policies.items()
+                },
+                **args.shared_policies,
+            }.items()
         ]
         self.arn = role.arn
         self.name = role.name
@@ -85,15 +97,24 @@ def taken_by_service(service: str, sid: str = "ServiceAssumes") -> Statement:
     )
 
 
-def taken_by_pods(scope: Scope, sid: str = "PodsAssume") -> Statement:
+def taken_by_pods(
+    scope: Scope, sid: str = "PodsAssume", *, account: tuple[str, str] | None = None
+) -> Statement:
     """The trust of a role that pods take by EKS Pod Identity, in this account alone.
 
-    Which service account takes it is said by the association.
+    `account` is the namespace and the name of the one service account that may: EKS states both as
+    tags of the session. Without it, whoever may make an association decides alone.
     """
+    of_account = {}
+    if account is not None:
+        of_account = {
+            "aws:RequestTag/kubernetes-namespace": account[0],
+            "aws:RequestTag/kubernetes-service-account": account[1],
+        }
     return Statement(
         sid=sid,
         effect="Allow",
         actions=("sts:AssumeRole", "sts:TagSession"),
         principals={"Service": ("pods.eks.amazonaws.com",)},
-        conditions={"StringEquals": {"aws:SourceAccount": scope.account_id}},
+        conditions={"StringEquals": {"aws:SourceAccount": scope.account_id, **of_account}},
     )

@@ -44,8 +44,25 @@ class Scope:
         return f"falaj-{self.environment}" + (f"-{suffix}" if suffix else "")
 
     def role_arn(self, noun: str) -> str:
-        """The ARN of the role `name(noun)`, whether it exists yet or not."""
+        """The ARN of the role `name(noun)`, whether it exists yet or not.
+
+        A `noun` with a slash is the path of a role that AWS makes and names itself.
+        """
+        if "/" in noun:
+            return f"arn:aws:iam::{self.account_id}:role/{noun}"
         return f"arn:aws:iam::{self.account_id}:role/{self.name(noun)}"
+
+    def secret(self, noun: str) -> str:
+        """The name of the secret `noun`, such as ``falaj-prod/second-site``."""
+        return f"falaj-{self.environment}/{noun}"
+
+    def secret_arn(self, noun: str) -> str:
+        """The ARN of that secret, whose last six characters Secrets Manager chooses.
+
+        With `noun` ``*`` it stands for every secret of the environment.
+        """
+        ending = "" if noun.endswith("*") else "-??????"
+        return self.arn("secretsmanager", f"secret:{self.secret(noun)}{ending}")
 
     def policy_arn(self, noun: str) -> str:
         """The ARN of the customer-managed policy `name(noun)`."""

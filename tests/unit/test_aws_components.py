@@ -79,39 +79,6 @@ def test_every_resource_is_tagged_by_the_provider(place: Recording) -> None:
     }
 
 
-def test_each_key_rotates_waits_and_belongs_to_one_domain(place: Recording) -> None:
-    keys = place.of("Key")
-    aliases = {one.inputs["targetKeyId"]: one.inputs["name"] for one in place.of("Alias")}
-
-    assert {key.inputs["tags"]["data-domain"] for key in keys} == set(DOMAINS)
-    for key in keys:
-        domain = key.inputs["tags"]["data-domain"]
-        assert key.inputs["enableKeyRotation"] is True
-        assert key.inputs["deletionWindowInDays"] == 30
-        assert aliases[f"key:{key.name}"] == f"alias/falaj/dev/{domain}"
-
-
-def test_administrators_of_a_key_cannot_decrypt(place: Recording) -> None:
-    for key in place.of("Key"):
-        administer = statements(key.inputs["policy"])["AccountAdministersKey"]
-
-        assert administer["Principal"] == {"AWS": ["arn:aws:iam::123456789012:root"]}
-        assert not {"kms:*", "kms:Decrypt", "kms:CreateGrant"} & set(administer["Action"])
-
-
-@pytest.mark.parametrize(("domain", "service"), [("artifacts", "s3"), ("cluster", "ec2")])
-def test_a_key_is_used_through_its_service_in_the_region_by_its_account_alone(
-    place: Recording, domain: str, service: str
-) -> None:
-    use = statements(place.the("Key", domain).inputs["policy"])
-
-    for statement in (use["AccountUsesKeyThroughService"], use["ServiceGrantsKeyToItsResources"]):
-        assert statement["Condition"]["StringEquals"] == {
-            "kms:CallerAccount": "123456789012",
-            "kms:ViaService": f"{service}.me-central-1.amazonaws.com",
-        }
-    grant = use["ServiceGrantsKeyToItsResources"]
-    assert grant["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"}
 
 
 @pytest.mark.parametrize("pool", ["general", "accelerated"])
@@ -198,6 +165,12 @@ def test_the_place_fills_the_contract_from_what_it_made(record: Record) -> None:
 
     assert seen["artifact_uri"] == "s3://falaj-dev-artifacts-123456789012"
     assert seen["data_uri"] == "s3://falaj-dev-data-123456789012"
-    assert seen["encryption_keys"] == {domain: f"arn:dev-{domain}-key" for domain in DOMAINS}
+    assert seen["encryption_keys"] == {
+        domain: f"arn:dev-{domain}-key"
+        for domain in ("artifacts", "database", "secrets", "cluster", "logs", "backups")
+    }
     assert seen["teams"]["credit"]["namespace"] == "credit"
+    assert seen["teams"]["credit"]["role"] == "arn:dev-identity-team-credit-role"
     assert seen["kubeconfig"] == "apiVersion: v1"
+    residency = json.loads(seen["organisation_policy"])["Statement"][0]
+    assert residency["Condition"] == {"StringNotEquals": {"aws:RequestedRegion": ["me-central-1"]}}

@@ -62,6 +62,15 @@ def _stream_arn(kind: str, name: str, resource: Resource) -> str:
 def _queue_url(resource: Resource) -> str:
     name = resource.inputs["name"]
     return f"https://sqs.{region(resource)}.amazonaws.com/{account(resource)}/{name}"
+def _issuer_arn(resource: Resource) -> str:
+    host = str(resource.inputs["url"]).removeprefix("https://")
+    return f"arn:aws:iam::{account(resource)}:oidc-provider/{host}"
+
+
+def _secret_arn(resource: Resource) -> str:
+    """Secrets Manager adds six characters to a name."""
+    name = f"{resource.inputs['name']}-{resource.unique[:6]}"
+    return f"arn:aws:secretsmanager:{region(resource)}:{account(resource)}:secret:{name}"
 
 
 def _of_bucket(**outputs: Callable[[Resource], Any]) -> Kind:
@@ -228,6 +237,12 @@ _KINDS: dict[str, Kind] = {
         outputs={"arn": _issuer_arn},
         replaced_by=frozenset({"url"}),
     ),
+    "aws:iam/policy:Policy": Kind(
+        identifier=arn("iam", "policy/{name}", regional=False),
+        outputs={"arn": arn("iam", "policy/{name}", regional=False)},
+        name="name",
+        replaced_by=frozenset({"name", "path", "description"}),
+    ),
     "aws:iam/role:Role": Kind(
         identifier=given("name"),
         outputs={
@@ -340,6 +355,12 @@ _KINDS: dict[str, Kind] = {
         name="name",
         replaced_by=frozenset({"bucket", "publicAccessBlockConfiguration", "vpcConfiguration"}),
     ),
+    "aws:lambda/function:Function": Kind(
+        identifier=given("name"),
+        outputs={"arn": arn("lambda", "function:{name}")},
+        name="name",
+        replaced_by=frozenset({"name", "packageType", "region"}),
+    ),
     "aws:s3/bucket:Bucket": Kind(
         identifier=given("bucket"),
         outputs={
@@ -385,6 +406,12 @@ _KINDS: dict[str, Kind] = {
     ),
     "aws:sqs/queuePolicy:QueuePolicy": Kind(
         identifier=given("queueUrl"), replaced_by=frozenset({"queueUrl", "region"})
+    ),
+    "aws:secretsmanager/secret:Secret": Kind(
+        identifier=_secret_arn,
+        outputs={"arn": _secret_arn},
+        name="name",
+        replaced_by=frozenset({"name", "region"}),
     ),
 }
 

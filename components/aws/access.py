@@ -1,0 +1,151 @@
+"""Who may do what: the identities of the platform, and what each may touch, as data.
+
+The one table that the roles of `identity` and the policies of `keys` are made of, so that a role
+and the key of what it reads cannot disagree. Imports no Pulumi.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Domain = Literal["state", "artifacts", "database", "secrets", "cluster", "logs", "backups"]
+"""A kind of data that has a key of its own."""
+
+Mode = Literal["read", "append", "write"]
+"""`append` puts objects and reads none, so that a log's writer cannot read the log; `write` reads,
+puts and deletes."""
+
+BUCKET_DOMAINS: Mapping[str, Domain] = {
+    "state": "state",
+    "artifacts": "artifacts",
+    "data": "artifacts",
+    "models": "artifacts",
+    "logs": "logs",
+    "config": "logs",
+    "backups": "backups",
+}
+"""The content of a bucket → the domain whose key encrypts it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefix:
+    """The objects of one bucket whose keys begin with `path`."""
+
+    bucket: str
+    path: str
+    """Ends with a slash, so that it names no neighbour that begins alike."""
+    mode: Mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unscoped:
+    """Actions that AWS lets nobody limit to a resource."""
+
+    actions: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a workload is in the cluster, and what it may touch outside."""
+
+    namespace: str
+    service_account: str
+    prefixes: tuple[Prefix, ...] = ()
+    database_user: str | None = None
+    """The PostgreSQL user that it signs in as, by IAM."""
+    queues: tuple[str, ...] = ()
+    """Queues that it takes messages from."""
+    reads_secrets: bool = False
+    """Whether it brings the environment's secrets into the cluster."""
+    unscoped: tuple[Unscoped, ...] = ()
+
+
+def _in(bucket: str, mode: Mode, *paths: str) -> tuple[Prefix, ...]:
+    return tuple(Prefix(bucket=bucket, path=path, mode=mode) for path in paths)
+
+
+IDENTITIES: Mapping[str, Identity] = {
+    # the MLflow server hands out artifacts itself, so its clients need no right to them
+    "tracking": Identity(
+        namespace="tracking",
+        service_account="tracking",
+        prefixes=_in("artifacts", "write", "mlflow/") + _in("models", "write", "registry/"),
+        database_user="tracking",
+    ),
+    "training": Identity(
+        namespace="training",
+        service_account="training",
+        prefixes=_in("data", "read", "lake/", "features/") + _in("artifacts", "write", "training/"),
+    ),
+    "serving": Identity(
+        namespace="serving",
+        service_account="serving",
+        prefixes=_in("models", "read", "registry/") + _in("logs", "append", "decisions/"),
+    ),
+    "monitoring": Identity(
+        namespace="monitoring",
+        service_account="monitoring",
+        prefixes=_in("logs", "read", "decisions/") + _in("artifacts", "write", "reports/"),
+        unscoped=(
+            Unscoped(
+                actions=("cloudwatch:GetMetricData", "cloudwatch:ListMetrics"),
+                reason="CloudWatch reads metrics by query and has no resources for them",
+            ),
+        ),
+    ),
+    "orchestration": Identity(
+        namespace="orchestration",
+        service_account="orchestration",
+        prefixes=_in("data", "write", "lake/") + _in("artifacts", "write", "orchestration/"),
+        database_user="orchestration",
+        queues=("arrivals",),
+    ),
+    "feature-store": Identity(
+        namespace="feature-store",
+        service_account="feature-store",
+        prefixes=_in("data", "read", "lake/") + _in("data", "write", "features/"),
+        database_user="feature_store",
+    ),
+    "external-secrets": Identity(
+        namespace="external-secrets", service_account="external-secrets", reads_secrets=True
+    ),
+    "log-shipping": Identity(
+        namespace="logging",
+        service_account="log-shipping",
+        prefixes=_in("logs", "append", "cluster/"),
+    ),
+}
+"""The identities that every environment has: the noun of the role → what it may touch."""
+
+TEAM_BUCKETS = ("artifacts", "data", "models")
+"""Where each team has a prefix of its own."""
+
+
+def team_role(team: str) -> str:
+    """The noun of a team's role."""
+    return f"team-{team}"
+
+
+def team_prefix(team: str) -> str:
+    """Under which a team's objects are, in every bucket of `TEAM_BUCKETS`."""
+    return f"teams/{team}/"
+
+
+def team_identity(team: str) -> Identity:
+    """What a team's own jobs may touch: their own objects, and the data shared with all."""
+    own = tuple(
+        prefix for bucket in TEAM_BUCKETS for prefix in _in(bucket, "write", team_prefix(team))
+    )
+    return Identity(
+        namespace=team,
+        service_account="workload",
+        prefixes=own + _in("data", "read", "lake/shared/"),
+    )
+
+
+def identities(teams: Iterable[str]) -> dict[str, Identity]:
+    """The noun of the role of every identity, the platform's and the teams' → what it may touch."""
+    return {**IDENTITIES, **{team_role(team): team_identity(team) for team in teams}}

@@ -1,0 +1,1 @@
+"""Code that runs inside the account, as functions; imports nothing of ours."""

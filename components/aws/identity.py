@@ -1,0 +1,216 @@
+"""The identities of workloads: a role for each, and which service account takes it.
+
+Owns roles, their policies and the Pod Identity associations. What each may touch is data, in
+`access`; that the keys agree is in `key_use`. The permissions boundary and the keys must exist
+before; the cluster must, for associations. Service accounts are made with the Kubernetes layer,
+under the names in `access`.
+
+A role is pinned twice: its trust names the namespace and the service account, and the association
+names the same. So neither whoever edits an association nor whoever makes a pod elsewhere gets it.
+EKS puts namespace and service account into every session as tags, and a team's role carries the tag
+``team``: CloudTrail shows both with each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pulumi
+import pulumi_aws as aws
+
+from components.aws.access import (
+    BUCKET_DOMAINS,
+    Domain,
+    Identity,
+    Mode,
+    Prefix,
+    identities,
+    team_role,
+)
+from components.aws.key_use import modes
+from components.aws.keys import USE
+from components.aws.policy_document import Statement
+from components.aws.role import Role, RoleArgs, taken_by_pods
+from components.aws.scope import Scope
+
+KeyArns = Mapping[Domain, pulumi.Input[str]]
+
+_OBJECTS: Mapping[Mode, tuple[str, ...]] = {
+    "read": ("s3:GetObject",),
+    "append": ("s3:PutObject",),
+    # a deletion leaves the version: nobody here may remove one
+    "write": (
+        *("s3:GetObject", "s3:PutObject", "s3:DeleteObject"),
+        *("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
+    ),
+}
+_QUEUE = (
+    *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"),
+    "sqs:GetQueueAttributes",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkloadIdentitiesArgs:
+    """Whom to make roles for, and what they lean on."""
+
+    scope: Scope
+    teams: Iterable[str]
+    key_arns: KeyArns
+    team_key_arns: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Team → its own key; empty where teams have none."""
+    cluster_name: pulumi.Input[str] | None
+    """The cluster whose pods take the roles; without one, nobody can."""
+
+
+class WorkloadIdentities(pulumi.ComponentResource):
+    """`roles`: noun → ARN; `associations`: what a workload must wait for before its pods start."""
+
+    def __init__(
+        self,
+        name: str,
+        args: WorkloadIdentitiesArgs,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("falaj:aws:WorkloadIdentities", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        self.roles: dict[str, pulumi.Output[str]] = {}
+        self.associations: dict[str, pulumi.Resource] = {}
+        teams = {team_role(team): team for team in args.teams}
+        for noun, identity in identities(teams.values()).items():
+            team = teams.get(noun)
+            role = Role(
+                f"{name}-{noun}",
+                RoleArgs(
+                    scope=args.scope,
+                    role=noun,
+                    trust=[
+                        taken_by_pods(
+                            args.scope, account=(identity.namespace, identity.service_account)
+                        )
+                    ],
+                    permissions={"access": list(permissions(args, identity, noun, team))},
+                    tags={"team": team} if team else {},
+                ),
+                child,
+            )
+            self.roles[noun] = role.arn
+            if args.cluster_name is not None:
+                self.associations[noun] = aws.eks.PodIdentityAssociation(
+                    f"{name}-{noun}-association",
+                    cluster_name=args.cluster_name,
+                    namespace=identity.namespace,
+                    service_account=identity.service_account,
+                    role_arn=role.arn,
+                    # a pod that starts sooner would run with a role that may do nothing
+                    opts=pulumi.ResourceOptions(parent=self, depends_on=role.policies),
+                )
+        self.register_outputs({"roles": self.roles})
+
+
+def permissions(
+    args: WorkloadIdentitiesArgs, identity: Identity, noun: str, team: str | None
+) -> Iterator[Statement]:
+    """The statements of the policy of `identity`, the role `noun`, which may be that of a team."""
+    scope = args.scope
+    yield from _objects(scope, identity.prefixes, team)
+    for domain in sorted({BUCKET_DOMAINS[one.bucket] for one in identity.prefixes}):
+        for mode in sorted(modes(identity, domain)):
+            yield _key(scope, f"{domain}-{mode}", mode, args.key_arns[domain], "s3")
+    if team is not None and team in args.team_key_arns:
+        yield _key(scope, "own", "write", args.team_key_arns[team], "s3")
+    elif args.team_key_arns and noun in _OF_TEAM_KEYS:
+        yield _keys_of_teams(scope, _OF_TEAM_KEYS[noun])
+    if identity.database_user is not None:
+        yield Statement(
+            sid="SignInToDatabase",
+            effect="Allow",
+            actions=("rds-db:connect",),
+            # the middle part is an id that a restored database changes; users are ours alone
+            resources=[scope.arn("rds-db", f"dbuser:*/{identity.database_user}")],
+        )
+    if identity.queues:
+        yield Statement(
+            sid="TakeMessages",
+            effect="Allow",
+            actions=_QUEUE,
+            resources=[scope.arn("sqs", scope.name(queue)) for queue in identity.queues],
+        )
+        yield _key(scope, "queues", "read", args.key_arns["artifacts"], "sqs")
+    if identity.reads_secrets:
+        yield Statement(
+            sid="ReadSecrets",
+            effect="Allow",
+            actions=("secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"),
+            resources=[scope.secret_arn("*")],
+        )
+        yield _key(scope, "secrets", "read", args.key_arns["secrets"], "secretsmanager")
+    for number, unscoped in enumerate(identity.unscoped):
+        yield Statement(
+            sid=f"WithoutResource{number}",
+            effect="Allow",
+            actions=unscoped.actions,
+            resources=["*"],
+        )
+
+
+_OF_TEAM_KEYS: Mapping[str, Mode] = {"tracking": "write", "serving": "read"}
+"""The platform's identities that touch the objects of every team, as `key_use` has it."""
+
+
+def _objects(scope: Scope, prefixes: Iterable[Prefix], team: str | None) -> Iterator[Statement]:
+    by_bucket: dict[tuple[str, Mode], list[str]] = {}
+    for one in prefixes:
+        by_bucket.setdefault((one.bucket, one.mode), []).append(one.path)
+    for (bucket, mode), paths in by_bucket.items():
+        arn = scope.bucket_arn(bucket)
+        # a team comes through its own access point, which IAM takes for another resource
+        point = scope.arn("s3", f"accesspoint/{scope.name(bucket)}-{team}")
+        door = point if team is not None and mode == "write" else None
+        what = f"{mode.title()}{bucket.title()}"
+        yield Statement(
+            sid=what,
+            effect="Allow",
+            actions=_OBJECTS[mode],
+            resources=[
+                *(f"{arn}/{path}*" for path in paths),
+                *(f"{door}/object/{path}*" for path in paths if door),
+            ],
+        )
+        if mode != "append":
+            yield Statement(
+                sid=f"{what}List",
+                effect="Allow",
+                actions=("s3:ListBucket",),
+                resources=[arn, *([door] if door else [])],
+                conditions={"StringLike": {"s3:prefix": [f"{path}*" for path in paths]}},
+            )
+
+
+def _key(
+    scope: Scope, purpose: str, mode: Mode, key_arn: pulumi.Input[str], service: str
+) -> Statement:
+    return Statement(
+        sid="Key" + purpose.title().replace("-", ""),
+        effect="Allow",
+        actions=USE[mode],
+        resources=[key_arn],
+        conditions={"StringEquals": {"kms:ViaService": scope.service(service)}},
+    )
+
+
+def _keys_of_teams(scope: Scope, mode: Mode) -> Statement:
+    """By alias: the ARNs of hundreds of keys would not fit into a role's policy."""
+    return Statement(
+        sid="KeysOfTeams",
+        effect="Allow",
+        actions=USE[mode],
+        resources=[scope.arn("kms", "key/*")],
+        conditions={
+            "StringEquals": {"kms:ViaService": scope.service("s3")},
+            "ForAnyValue:StringLike": {
+                "kms:ResourceAliases": f"alias/falaj/{scope.environment}/team/*"
+            },
+        },
+    )

@@ -1,0 +1,89 @@
+"""The settings of who may deploy an environment, and the limits of role names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from components.section import Section
+
+LONGEST_ROLE_NAME = 64
+"""Characters of a role's name, by IAM's limit."""
+
+PLATFORM_NAMESPACES = frozenset(
+    {"tracking", "training", "serving", "monitoring", "orchestration", "feature-store"}
+    | {"external-secrets", "logging", "default", "kube-system", "kube-public", "kube-node-lease"}
+)
+"""Namespaces of the platform and of Kubernetes; a team's namespace bears the team's name."""
+
+Repository = Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)+$")]
+Reference = Annotated[str, StringConstraints(pattern=r"^[\w./-]+$")]
+"""A branch or environment; no wildcard, which a trust policy would read as one."""
+
+UserName = Annotated[str, StringConstraints(pattern=r"^[\w+=,.@-]{1,64}$")]
+
+
+class CiSettings(Section):
+    """A repository whose pipelines plan and apply this environment, without a stored key."""
+
+    kind: Literal["github", "gitlab"]
+    repository: Repository
+    """``organisation/name``, with all groups."""
+    branch: Reference = "main"
+    """GitLab: the protected branch whose pipelines may apply. GitHub: whose pipelines may plan
+    besides those of pull requests."""
+    environment: Reference | None = None
+    """GitHub: the protected environment whose jobs alone may apply."""
+    host: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+\.[a-z]+$")] = "gitlab.com"
+    """GitLab: AWS must reach ``https://<host>/.well-known/openid-configuration``."""
+    provider_exists: bool = False
+    """Whether the account has the identity provider already: it can have one for each issuer, so
+    the second environment of an account must not make it again."""
+
+    @model_validator(mode="after")
+    def _names_what_is_protected(self) -> Self:
+        if self.kind == "github" and self.environment is None:
+            raise ValueError(
+                "environment is missing: on GitHub only jobs of a protected environment may apply"
+            )
+        if self.kind == "gitlab" and self.environment is not None:
+            raise ValueError("environment has no meaning on GitLab: a branch is protected there")
+        return self
+
+    @property
+    def issuer(self) -> str:
+        """Host of the identity provider, as ARNs and condition keys have it."""
+        return "token.actions.githubusercontent.com" if self.kind == "github" else self.host
+
+    @property
+    def audience(self) -> str:
+        """What a token must be made for."""
+        return "sts.amazonaws.com" if self.kind == "github" else f"https://{self.host}"
+
+
+class IdentitySettings(Section):
+    """Who may change an environment."""
+
+    ci: tuple[CiSettings, ...] = ()
+    break_glass_users: tuple[UserName, ...] = ()
+    """IAM users with a hardware key, who may act when single sign-on or the pipeline is down.
+    Nobody else has a way around the guard rails; without a user there is no such role."""
+    break_glass_mfa_seconds: int = Field(900, ge=60, le=3600)
+    """How old the second factor may be when the role is taken."""
+
+
+def problems_of_teams(environment: str, teams: Iterable[str]) -> list[str]:
+    """Teams whose namespace is the platform's, or whose role's name IAM would refuse."""
+    problems = []
+    for team in teams:
+        if team in PLATFORM_NAMESPACES:
+            problems.append(f"teams.{team}: is the name of a namespace of the platform")
+        role = f"falaj-{environment}-team-{team}"
+        if len(role) > LONGEST_ROLE_NAME:
+            problems.append(
+                f"teams.{team}: gives the role {role} of {len(role)} characters; "
+                f"IAM allows {LONGEST_ROLE_NAME}"
+            )
+    return problems

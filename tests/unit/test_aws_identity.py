@@ -1,0 +1,406 @@
+"""The roles of workloads on mocks: what each may and may not do, by evaluating all its policies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from components.aws.access import (
+    BUCKET_DOMAINS,
+    IDENTITIES,
+    TEAM_BUCKETS,
+    Domain,
+    identities,
+    team_prefix,
+    team_role,
+)
+from components.aws.boundary import BoundaryArgs, boundary_statements
+from components.aws.identity import WorkloadIdentities, WorkloadIdentitiesArgs
+from components.aws.keys import DOMAINS, DomainKeyArgs, key_policy
+from components.aws.policy_document import text
+from components.aws.scope import Scope
+from components.aws.settings.identity import PLATFORM_NAMESPACES, problems_of_teams
+from components.aws.settings.keys import KeySettings
+from stacks.settings import SettingsError, parse
+
+if TYPE_CHECKING:
+    from conftest import Recorded, Recording
+
+ACCOUNT, REGION = "123456789012", "me-central-1"
+SCOPE = Scope(environment="dev", account_id=ACCOUNT, region=REGION, boundary_arn="arn:boundary")
+TEAMS = ("credit", "fraud")
+KEYS: dict[Domain, str] = {domain: SCOPE.arn("kms", f"key/{domain}") for domain in DOMAINS}
+TEAM_KEYS = {team: SCOPE.arn("kms", f"key/of-{team}") for team in TEAMS}
+LARGEST_ROLE_POLICIES, LARGEST_TRUST = 10_240, 2_048
+Record = Callable[[Callable[[], object]], "Recording"]
+
+PREFIXES = [
+    *("artifacts/mlflow/", "artifacts/training/", "artifacts/reports/", "artifacts/orchestration/"),
+    *("data/lake/", "data/lake/shared/", "data/features/", "models/registry/"),
+    *("logs/decisions/", "logs/cluster/", "config/AWSLogs/", "backups/database/", "state/.pulumi/"),
+    *(f"{bucket}/teams/{team}/" for bucket in TEAM_BUCKETS for team in TEAMS),
+]
+ACTIONS = ("GetObject", "PutObject", "DeleteObject", "ListBucket", "DeleteObjectVersion")
+READ, APPEND = {"GetObject", "ListBucket"}, {"PutObject"}
+WRITE = READ | APPEND | {"DeleteObject"}
+OF_TEAMS = {
+    f"team-{team}": {
+        **{f"{bucket}/teams/{team}/": WRITE for bucket in TEAM_BUCKETS},
+        "data/lake/shared/": READ,
+    }
+    for team in TEAMS
+}
+EXPECTED: dict[str, dict[str, set[str]]] = {
+    "tracking": {"artifacts/mlflow/": WRITE, "models/registry/": WRITE},
+    "training": {
+        **dict.fromkeys(("data/lake/", "data/lake/shared/", "data/features/"), READ),
+        "artifacts/training/": WRITE,
+    },
+    "serving": {"models/registry/": READ, "logs/decisions/": APPEND},
+    "monitoring": {"logs/decisions/": READ, "artifacts/reports/": WRITE},
+    "orchestration": {
+        **dict.fromkeys(("data/lake/", "data/lake/shared/"), WRITE),
+        "artifacts/orchestration/": WRITE,
+    },
+    "feature-store": {
+        **dict.fromkeys(("data/lake/", "data/lake/shared/"), READ),
+        "data/features/": WRITE,
+    },
+    "external-secrets": {},
+    "log-shipping": {"logs/cluster/": APPEND},
+    **OF_TEAMS,
+}
+"""All that is allowed, by identity and prefix: everything else is refused."""
+
+
+def build(record: Record, *, cluster: str | None = "falaj-dev", **keys: Any) -> Recording:
+    return record(
+        lambda: WorkloadIdentities(
+            "dev",
+            WorkloadIdentitiesArgs(
+                scope=SCOPE, teams=TEAMS, key_arns=KEYS, cluster_name=cluster, **keys
+            ),
+        )
+    )
+
+
+@pytest.fixture
+def made(record: Record) -> Recording:
+    return build(record)
+
+
+def policies(made: Recording, role: str) -> list[str]:
+    found = [one.inputs["policy"] for one in made.of("RolePolicy")]
+    roles = [one.inputs["role"] for one in made.of("RolePolicy")]
+    return [policy for policy, of in zip(found, roles, strict=True) if of == SCOPE.name(role)]
+
+
+def iam_roles(made: Recording) -> list[Recorded]:
+    return [one for one in made.of("Role") if one.type.startswith("aws:")]
+
+
+def statements(made: Recording, role: str) -> list[dict[str, Any]]:
+    return [one for policy in policies(made, role) for one in json.loads(policy)["Statement"]]
+
+
+class Asks:
+    """What a role may do, its policies, the boundary and a key's policy taken together."""
+
+    def __init__(self, iam: Any, made: Recording) -> None:
+        self.iam, self.made = iam, made
+        self.boundary = text(
+            *boundary_statements(
+                BoundaryArgs(scope=SCOPE, allowed_regions=(REGION,), keep=True),
+            )
+        )
+
+    def allows(self, role: str, action: str, resource: str, **context: Any) -> bool:
+        key = context.pop("key_policy", None)
+        request = self.iam.Request(
+            action=action,
+            resource=resource,
+            principal=SCOPE.role_arn(role),
+            context={
+                "aws:PrincipalArn": SCOPE.role_arn(role),
+                "aws:RequestedRegion": REGION,
+                "kms:CallerAccount": ACCOUNT,
+                **{name.replace("__", ":"): value for name, value in context.items()},
+            },
+        )
+        return bool(
+            self.iam.allowed(
+                request,
+                identity=policies(self.made, role),
+                boundary=self.boundary,
+                resource=key,
+                resource_must_allow=key is not None,
+            )
+        )
+
+    def on_objects(self, role: str, prefix: str) -> set[str]:
+        bucket, _, path = prefix.partition("/")
+        arn = SCOPE.bucket_arn(bucket)
+        return {
+            action
+            for action in ACTIONS
+            if (
+                self.allows(role, "s3:ListBucket", arn, s3__prefix=path)
+                if action == "ListBucket"
+                else self.allows(role, f"s3:{action}", f"{arn}/{path}some/object")
+            )
+        }
+
+    def on_key(self, role: str, domain: Domain, action: str, service: str) -> bool:
+        args = DomainKeyArgs(scope=SCOPE, domain=domain, settings=KeySettings(), keep=True)
+        return self.allows(
+            role,
+            f"kms:{action}",
+            KEYS[domain],
+            kms__ViaService=SCOPE.service(service),
+            key_policy=text(*key_policy(args)),
+        )
+
+
+@pytest.fixture
+def asks(iam: Any, made: Recording) -> Asks:
+    return Asks(iam, made)
+
+
+@pytest.mark.parametrize("role", EXPECTED)
+def test_each_identity_does_on_each_prefix_what_it_must_and_nothing_else(
+    asks: Asks, role: str
+) -> None:
+    found = {prefix: asks.on_objects(role, prefix) for prefix in PREFIXES}
+
+    assert {prefix: may for prefix, may in found.items() if may} == EXPECTED[role]
+
+
+def test_the_table_above_knows_every_identity() -> None:
+    assert set(EXPECTED) == set(identities(TEAMS))
+
+
+@pytest.mark.parametrize("role", EXPECTED)
+def test_role_and_key_agree_on_who_opens_what(asks: Asks, role: str) -> None:
+    """An object can be read or written exactly where its key can be used for it."""
+    allowed: dict[str, set[str]] = {domain: set() for domain in DOMAINS}
+    for prefix, may in EXPECTED[role].items():
+        allowed[BUCKET_DOMAINS[prefix.partition("/")[0]]] |= may
+    for domain in DOMAINS:
+        may = allowed[domain]
+        assert asks.on_key(role, domain, "Decrypt", "s3") == ("GetObject" in may), domain
+        assert asks.on_key(role, domain, "GenerateDataKey", "s3") == ("PutObject" in may), domain
+        for service in ("ec2", "rds", "secretsmanager"):
+            reads_secrets = (role, domain, service) == (
+                *("external-secrets", "secrets", "secretsmanager"),
+            )
+            assert asks.on_key(role, domain, "Decrypt", service) == reads_secrets
+
+
+def test_whoever_reads_a_secret_can_open_it_and_nobody_else_reads_one(asks: Asks) -> None:
+    secret = SCOPE.secret_arn("tracking/session-key").replace("??????", "a1B2c3")
+    other = secret.replace("falaj-dev/", "falaj-prod/")
+    for role in EXPECTED:
+        may = asks.allows(role, "secretsmanager:GetSecretValue", secret)
+        assert may == (role == "external-secrets"), role
+        assert not asks.allows(role, "secretsmanager:GetSecretValue", other)
+        assert not asks.allows(role, "secretsmanager:PutSecretValue", secret)
+    assert asks.on_key("external-secrets", "secrets", "Decrypt", "secretsmanager")
+
+
+def test_whoever_takes_messages_can_open_them(asks: Asks) -> None:
+    queue = SCOPE.arn("sqs", "falaj-dev-arrivals")
+    for role in EXPECTED:
+        takes = asks.allows(role, "sqs:ReceiveMessage", queue)
+        assert takes == (role == "orchestration"), role
+        assert asks.on_key(role, "artifacts", "Decrypt", "sqs") == takes
+
+
+def test_each_consumer_signs_in_to_the_database_as_itself_alone(asks: Asks) -> None:
+    users = {"tracking": "tracking", "orchestration": "orchestration"}
+    users["feature-store"] = "feature_store"
+    for role in EXPECTED:
+        for user in ("tracking", "orchestration", "feature_store", "postgres"):
+            arn = SCOPE.arn("rds-db", f"dbuser:db-ABCDEFGHIJ/{user}")
+            assert asks.allows(role, "rds-db:connect", arn) == (users.get(role) == user), role
+
+
+@pytest.mark.parametrize("role", EXPECTED)
+def test_no_identity_acts_in_another_region(asks: Asks, role: str) -> None:
+    for prefix, may in EXPECTED[role].items():
+        bucket, _, path = prefix.partition("/")
+        for action in may - {"ListBucket"}:
+            target = f"{SCOPE.bucket_arn(bucket)}/{path}x"
+            abroad = {"aws__RequestedRegion": "eu-west-1"}
+            assert not asks.allows(role, f"s3:{action}", target, **abroad)
+
+
+@pytest.mark.parametrize("role", EXPECTED)
+def test_an_allow_has_no_wildcard_but_where_aws_knows_no_resource(
+    made: Recording, role: str
+) -> None:
+    groups = {"kms:ReEncrypt*", "kms:GenerateDataKey*"}
+    unscoped = {
+        a for one in IDENTITIES.get(role, ()) and IDENTITIES[role].unscoped for a in one.actions
+    }
+    for statement in statements(made, role):
+        assert statement["Effect"] == "Allow"
+        assert {action for action in statement["Action"] if "*" in action} <= groups
+        if "*" in statement["Resource"]:
+            assert set(statement["Action"]) <= unscoped, statement["Sid"]
+
+
+def test_every_action_without_a_resource_says_why() -> None:
+    for identity in IDENTITIES.values():
+        assert all(len(one.reason) > 20 for one in identity.unscoped)
+
+
+def test_the_trust_of_a_role_matches_the_service_account_of_its_association(
+    made: Recording,
+) -> None:
+    associations = {one.inputs["roleArn"]: one.inputs for one in made.of("PodIdentityAssociation")}
+    roles = iam_roles(made)
+
+    assert len(roles) == len(associations) == len(EXPECTED)
+    for role in roles:
+        (trust,) = json.loads(role.inputs["assumeRolePolicy"])["Statement"]
+        association = associations[f"arn:{role.name}"]
+        assert trust["Principal"] == {"Service": ["pods.eks.amazonaws.com"]}
+        assert trust["Condition"]["StringEquals"] == {
+            "aws:SourceAccount": ACCOUNT,
+            "aws:RequestTag/kubernetes-namespace": association["namespace"],
+            "aws:RequestTag/kubernetes-service-account": association["serviceAccount"],
+        }
+        assert association["clusterName"] == "falaj-dev"
+        assert "disableSessionTags" not in association
+
+
+def test_no_two_identities_share_a_service_account() -> None:
+    accounts = [(one.namespace, one.service_account) for one in identities(TEAMS).values()]
+
+    assert len(set(accounts)) == len(accounts)
+    assert {one.namespace for one in IDENTITIES.values()} <= PLATFORM_NAMESPACES
+
+
+def test_every_role_has_the_boundary_and_a_team_s_role_bears_its_tag(made: Recording) -> None:
+    for role in iam_roles(made):
+        assert role.inputs["permissionsBoundary"] == "arn:boundary"
+        team = role.inputs["name"].partition("-team-")[2]
+        assert role.inputs.get("tags", {}) == ({"team": team} if team else {})
+
+
+def test_without_a_cluster_there_are_roles_and_no_associations(record: Record) -> None:
+    made = build(record, cluster=None)
+
+    assert len(iam_roles(made)) == len(EXPECTED)
+    assert made.of("PodIdentityAssociation") == []
+
+
+def test_policies_name_only_keys_that_were_handed_down(made: Recording) -> None:
+    for role in EXPECTED:
+        for statement in statements(made, role):
+            for arn in statement["Resource"]:
+                if ":kms:" in arn:
+                    assert arn in KEYS.values(), arn
+
+
+def test_with_keys_of_their_own_teams_open_theirs_alone(record: Record, iam: Any) -> None:
+    made = build(record, team_key_arns=TEAM_KEYS)
+    asks = Asks(iam, made)
+
+    def may(role: str, action: str, team: str) -> bool:
+        args = DomainKeyArgs(scope=SCOPE, team=team, settings=KeySettings(), keep=True)
+        return asks.allows(
+            role,
+            f"kms:{action}",
+            TEAM_KEYS[team],
+            kms__ViaService=SCOPE.service("s3"),
+            kms__ResourceAliases=[f"alias/falaj/dev/team/{team}"],
+            key_policy=text(*key_policy(args)),
+        )
+
+    found = {
+        (role, team, action)
+        for role in EXPECTED
+        for team in TEAMS
+        for action in ("Decrypt", "GenerateDataKey")
+        if may(role, action, team)
+    }
+    assert found == {
+        *((team_role(team), team, action) for team in TEAMS for action in _BOTH),
+        *(("tracking", team, action) for team in TEAMS for action in _BOTH),
+        *(("serving", team, "Decrypt") for team in TEAMS),
+    }
+
+
+_BOTH = ("Decrypt", "GenerateDataKey")
+
+
+def test_a_team_reaches_its_folder_through_its_access_point_too(asks: Asks) -> None:
+    for team, other in (TEAMS, TEAMS[::-1]):
+        role, point = team_role(team), SCOPE.arn("s3", f"accesspoint/falaj-dev-data-{team}")
+        assert asks.allows(role, "s3:PutObject", f"{point}/object/{team_prefix(team)}x")
+        assert not asks.allows(role, "s3:PutObject", f"{point}/object/{team_prefix(other)}x")
+        theirs = SCOPE.arn("s3", f"accesspoint/falaj-dev-data-{other}")
+        assert not asks.allows(role, "s3:GetObject", f"{theirs}/object/{team_prefix(other)}x")
+
+
+def test_policies_and_trusts_fit_into_what_iam_takes(record: Record) -> None:
+    made = build(record, team_key_arns=TEAM_KEYS)
+    for role in iam_roles(made):
+        size = sum(
+            len("".join(policy.split()))
+            for policy in policies(made, role.inputs["name"].removeprefix("falaj-dev-"))
+        )
+        assert 0 < size <= LARGEST_ROLE_POLICIES / 2, role.name
+        assert len("".join(role.inputs["assumeRolePolicy"].split())) <= LARGEST_TRUST
+
+
+def test_teams_with_a_name_of_the_platform_or_too_long_a_role_are_all_named() -> None:
+    problems = problems_of_teams("staging", ["credit", "tracking", "a" * 32, "b" * 50])
+
+    assert [problem.partition(":")[0] for problem in problems] == [
+        *("teams.tracking", "teams." + "b" * 50),
+    ]
+    assert "IAM allows 64" in problems[1]
+
+
+def test_all_that_is_wrong_with_keys_teams_and_pipelines_comes_in_one_list() -> None:
+    wrong = {
+        "account_id": ACCOUNT,
+        "cluster_name": "falaj-dev",
+        "subnet_ids": ["subnet-1"],
+        "node_pools": {},
+        "keys": {"rotation_days": 1000},
+        "secrets": {"rotation_days": 0},
+        "identity": {"ci": [{"kind": "github", "repository": "bank/falaj"}]},
+    }
+    config = {
+        "falaj:place": "aws",
+        "falaj:aws": json.dumps(wrong),
+        "falaj:teams": json.dumps({"tracking": {}}),
+    }
+    with pytest.raises(SettingsError) as caught:
+        parse("dev", config)
+
+    for path in (
+        *("falaj:aws.keys.rotation_days", "falaj:aws.secrets.rotation_days"),
+        *("falaj:aws.identity.ci.0: environment is missing", "falaj:teams.tracking"),
+    ):
+        assert any(problem.startswith(path) for problem in caught.value.problems), path
+
+
+def test_a_short_deletion_window_is_named_where_data_is_kept() -> None:
+    kept = {
+        "account_id": ACCOUNT,
+        "cluster_name": "falaj-dev",
+        "subnet_ids": ["subnet-1"],
+        "node_pools": {},
+        "keys": {"deletion_days": 7},
+    }
+    with pytest.raises(SettingsError, match=r"falaj:aws.*keys\.deletion_days: is 7") as caught:
+        parse("dev", {"falaj:place": "aws", "falaj:aws": json.dumps(kept)})
+
+    assert len(caught.value.problems) == 1
