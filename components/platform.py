@@ -93,6 +93,7 @@ class Platform(pulumi.ComponentResource):
                 cache=settings.aws.cache,
                 stream=settings.aws.stream,
                 node_pools=settings.aws.node_pools,
+                image_registry=settings.aws.image_registry,
                 teams=settings.teams,
                 kubeconfig=(
                     settings.kubeconfig.get_secret_value() if settings.kubeconfig else None

@@ -23,6 +23,7 @@ from pydantic_core import ErrorDetails
 
 from components.aws.settings.aws import AwsSettings
 from components.aws.settings.cache import long_cache_names
+from components.aws.settings.image_registry import cache_problems
 from components.aws.settings.storage import long_team_names
 from components.kubernetes.settings import TeamQuota
 from components.local.settings import LocalSettings
@@ -94,9 +95,16 @@ class Settings(Section):
             problems += long_team_names(self.environment, self.teams)
             if self.aws is not None:
                 problems += long_cache_names(self.environment, self.aws.cache)
+                problems += _problems_of_images(self.environment, self.aws)
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+
+def _problems_of_images(environment: str, aws: AwsSettings) -> list[str]:
+    has_egress = aws.network.egress != "none" if aws.network is not None else None
+    found = cache_problems(aws.image_registry, environment, has_egress=has_egress)
+    return [f"aws.{problem}" for problem in found]
 
 
 def parse(

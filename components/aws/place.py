@@ -16,6 +16,7 @@ import pulumi_kubernetes as kubernetes
 
 from components.aws.cache import Cache, CacheAccess, CacheArgs, existing_cache
 from components.aws.database import Database, DatabaseAccess, DatabaseArgs, existing_database
+from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
 from components.aws.keys import DOMAINS, Domain, DomainKey, DomainKeyArgs
 from components.aws.network import (
     GivenNetwork,
@@ -30,12 +31,14 @@ from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.scope import Scope
 from components.aws.settings.cache import CacheSettings
 from components.aws.settings.database import DatabaseSettings
+from components.aws.settings.image_registry import ImageRegistrySettings
 from components.aws.settings.network import ExistingNetwork, NetworkSettings
 from components.aws.settings.node_pool import NodePoolSettings
 from components.aws.settings.storage import StorageSettings
 from components.aws.settings.stream import StreamSettings
 from components.aws.storage import Storage, StorageArgs, make_storage
 from components.aws.stream import Stream, StreamAccess, StreamArgs, existing_stream
+from components.images import read_catalogue
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Team, TeamArgs
 from components.tags import tags
@@ -58,6 +61,7 @@ class AwsPlaceArgs:
     network_ids: NetworkIds | None = None
     """Of the network that the bootstrap made; stands over the other two."""
     node_pools: Mapping[str, NodePoolSettings]
+    image_registry: ImageRegistrySettings = field(default_factory=ImageRegistrySettings)
     teams: Mapping[str, TeamQuota] = field(default_factory=dict)
     """Deployed once `kubeconfig` says how to reach the cluster."""
     kubeconfig: pulumi.Input[str] | None = None
@@ -127,6 +131,8 @@ class AwsPlace(pulumi.ComponentResource):
                 ),
                 child,
             )
+
+        self._images(name, args, scope, keys["artifacts"], child)
 
         self.fields = {
             "region": args.region,
@@ -249,6 +255,26 @@ class AwsPlace(pulumi.ComponentResource):
             self.stream = Stream(
                 f"{name}-stream", StreamArgs(**common, settings=args.stream), child
             ).access
+
+    @staticmethod
+    def _images(
+        name: str,
+        args: AwsPlaceArgs,
+        scope: Scope,
+        key: DomainKey,
+        child: pulumi.ResourceOptions,
+    ) -> None:
+        ImageRegistry(
+            f"{name}-images",
+            ImageRegistryArgs(
+                scope=scope,
+                repositories=read_catalogue().repositories(),
+                key_arn=key.arn,
+                keep=args.keep_data,
+                settings=args.image_registry,
+            ),
+            child,
+        )
 
     def _on_the_cluster(
         self, name: str, args: AwsPlaceArgs, kubeconfig: pulumi.Input[str]

@@ -9,6 +9,7 @@ from pydantic import StringConstraints, model_validator
 from components.aws.settings.cache import CacheSettings
 from components.aws.settings.controllers import services_called
 from components.aws.settings.database import DatabaseSettings
+from components.aws.settings.image_registry import ImageRegistrySettings
 from components.aws.settings.network import (
     ExistingNetwork,
     NetworkSettings,
@@ -41,6 +42,7 @@ class AwsSettings(Section):
     subnet_ids: tuple[SubnetId, ...] = ()
     """The subnets of the nodes, where no network is declared."""
     node_pools: dict[Name, NodePoolSettings]
+    image_registry: ImageRegistrySettings = ImageRegistrySettings()
     keep_data: bool = True
     """Whether buckets are protected, and left when the stack is destroyed."""
     storage: StorageSettings = StorageSettings()
