@@ -208,6 +208,23 @@ def read() -> Settings:
     return parse(pulumi.get_stack(), config.CONFIG.get(), config._SECRET_KEYS.get())  # noqa: SLF001
 
 
+def read_file(environment: str, directory: Path = CONFIG_DIRECTORY) -> Settings:
+    """The settings in the stack file of `environment`, for commands that run no Pulumi.
+
+    What is encrypted there stays so, and counts as set. Raises `SettingsError`.
+    """
+    file = directory / f"Pulumi.{environment}.yaml"
+    content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    config, secrets = {}, []
+    for key, value in ((content or {}).get("config") or {}).items():
+        if isinstance(value, dict) and set(value) == {"secure"}:
+            secrets.append(key)
+            config[key] = "[secret]"
+        else:
+            config[key] = value if isinstance(value, str) else json.dumps(value)
+    return parse(environment, config, secrets)
+
+
 def _decode(text: str) -> Any:
     """Pulumi hands everything over as text; a structure is JSON, a scalar is left to pydantic."""
     if not text.startswith(("{", "[")):

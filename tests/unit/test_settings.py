@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from components.local.settings import Ports
-from stacks.settings import CONFIG_DIRECTORY, Settings, SettingsError, parse
+from stacks.settings import CONFIG_DIRECTORY, Settings, SettingsError, parse, read_file
 
 AWS = {
     "account_id": "123456789012",
@@ -43,16 +43,8 @@ def stack_files() -> list[Path]:
 
 @pytest.mark.parametrize("path", stack_files(), ids=lambda path: path.name)
 def test_every_stack_file_of_the_repository_parses(path: Path) -> None:
-    content = yaml.safe_load(path.read_text()) or {}
-    config, secret = {}, []
-    for key, value in (content.get("config") or {}).items():
-        if isinstance(value, dict) and set(value) == {"secure"}:
-            secret.append(key)
-            config[key] = "hidden"
-        else:
-            config[key] = value if isinstance(value, str) else json.dumps(value)
     environment = path.name.split(".")[1]
-    assert parse(environment, config, secret).environment == environment
+    assert read_file(environment, path.parent).environment == environment
 
 
 def test_the_local_environment_needs_no_settings() -> None:
