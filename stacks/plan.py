@@ -64,7 +64,10 @@ def plan(
     if html is not None:
         from stacks.plan_page import page
 
-        html.write_text(page(found), encoding="utf-8")
+        try:
+            html.write_text(page(found), encoding="utf-8")
+        except OSError as error:
+            raise OfflineError(f"the page cannot be written: {error}") from error
     if as_json:
         typer.echo(json.dumps(found.resources, indent=2))
         return

@@ -49,11 +49,19 @@ def page(plan: Plan) -> str:
         accounts=_accounts(plan),
         inward=[(one, how.sentence) for one, how in exposed if how.way == "in"],
         outward=[(one, how.sentence) for one, how in exposed if how.way == "out"],
-        stateful=[
-            (one, STATEFUL[one["type"]]) for one in plan.resources if one["type"] in STATEFUL
-        ],
+        stateful=_stateful(plan),
         short=_short,
     )
+
+
+def _stateful(plan: Plan) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    """Type, what goes with each of that type, and the resources; the fewest last."""
+    by_type: dict[str, list[dict[str, Any]]] = {}
+    for one in plan.resources:
+        if one["type"] in STATEFUL:
+            by_type.setdefault(one["type"], []).append(one)
+    listed = sorted(by_type.items(), key=lambda found: (-len(found[1]), found[0]))
+    return [(kind, STATEFUL[kind].loses, found) for kind, found in listed]
 
 
 def _is_drawn(area: Area) -> bool:
@@ -91,10 +99,12 @@ def _of_resource(resource: dict[str, Any] | Any) -> dict[str, Any]:
 def _names(area: Area, environment: str) -> str:
     """What stands under the title of a box: the names of its components, cut to one line."""
     names = [_without(name, environment) for name in sorted(area.instances)]
-    text = ", ".join(names)
-    if len(text) <= _LONGEST_LINE:
-        return text
-    return f"{len(names)} of them" if len(names) > 1 else f"{text[: _LONGEST_LINE - 1]}…"
+    for count in range(len(names), 0, -1):
+        more = f" +{len(names) - count}" if count < len(names) else ""
+        text = ", ".join(names[:count]) + more
+        if len(text) <= _LONGEST_LINE:
+            return text
+    return f"{len(names)} of them" if len(names) > 1 else f"{names[0][: _LONGEST_LINE - 1]}…"
 
 
 def _without(name: str, environment: str) -> str:
