@@ -51,7 +51,7 @@ def plan(
         Path | None, typer.Option(help="Write a page to look at, which needs no network.")
     ] = None,
 ) -> None:
-    """List what an environment would be made of, checked against the policy pack."""
+    """List what an environment would be made of, checked against the policy packs."""
     if context.invoked_subcommand is not None:
         return
     if stack is None:
@@ -166,6 +166,15 @@ class Plan:
     is), provider, parent, dependencies, and whether it is protected."""
     components: dict[str, str | None]
     """URN of each component → URN of its parent."""
+    packs: tuple[str, ...] = ()
+    """The policy packs that have nothing against it."""
+
+
+def packs() -> list[str]:
+    """The directories of the policy packs that every environment is held to."""
+    return sorted(
+        str(file.parent) for file in (clone.ROOT / "policies").glob("*/PulumiPolicy.yaml")
+    )
 
 
 def planned(environment: str, profile: str | None = None) -> list[dict[str, Any]]:
@@ -184,8 +193,8 @@ def look(environment: str, profile: str | None = None) -> Plan:
 
 def look_at(stack: Offline, profile: str | None = None) -> Plan:
     """The same of a stack that is there already. Raises `OfflineError`."""
-    pack = str(clone.ROOT / "policies" / "residency")
-    preview = stack.pulumi("preview", "--json", "--policy-pack", pack)
+    held = [part for pack in packs() for part in ("--policy-pack", pack)]
+    preview = stack.pulumi("preview", "--json", *held)
     try:
         report = json.loads(preview.stdout)
         states = [step["newState"] for step in report["steps"]]
@@ -207,6 +216,7 @@ def look_at(stack: Offline, profile: str | None = None) -> Plan:
         components={
             state["urn"]: state.get("parent") for state in states if not state.get("custom")
         },
+        packs=tuple(Path(pack).name for pack in packs()),
     )
 
 
@@ -253,4 +263,5 @@ def _show(found: Plan) -> None:
         )
     console = Console()
     console.print(table)
-    console.print("The residency pack has nothing against it. Nothing was made, nobody was asked.")
+    names = ", ".join(found.packs)
+    console.print(f"Held to the packs {names}. Nothing was made, nobody was asked.")

@@ -21,7 +21,7 @@ from components.aws.role import Role, RoleArgs, taken_by_service
 from components.aws.scope import Scope
 from components.aws.settings.image_registry import ImageRegistrySettings, Upstream
 
-NODE_ROLES = "nodes-*"
+NODE_ROLES = ("nodes-*", "elastic-nodes")
 """How the roles of nodes are called, managed and elastic ones: they pull the images."""
 
 _PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
@@ -190,7 +190,9 @@ class ImageRegistry(pulumi.ComponentResource):
                         principals=ANYONE,
                         conditions={
                             "StringEquals": {"aws:PrincipalAccount": args.scope.account_id},
-                            "ArnLike": {"aws:PrincipalArn": args.scope.role_arn(NODE_ROLES)},
+                            "ArnLike": {
+                                "aws:PrincipalArn": [args.scope.role_arn(one) for one in NODE_ROLES]
+                            },
                         },
                     )
                 ),

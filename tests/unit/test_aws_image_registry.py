@@ -182,7 +182,12 @@ def test_trap_5_nodes_may_import_and_create_at_the_first_pull(record: Record) ->
     }
     assert allow["Condition"] == {
         "StringEquals": {"aws:PrincipalAccount": ACCOUNT},
-        "ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/falaj-dev-nodes-*"},
+        "ArnLike": {
+            "aws:PrincipalArn": [
+                f"arn:aws:iam::{ACCOUNT}:role/falaj-dev-nodes-*",
+                f"arn:aws:iam::{ACCOUNT}:role/falaj-dev-elastic-nodes",
+            ]
+        },
     }
 
 

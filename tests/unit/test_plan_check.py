@@ -279,3 +279,26 @@ def test_what_is_not_protected_or_retained_is_named() -> None:
     assert unkept([{"type": DATABASE, "urn": urn()}]) == [
         f"{DATABASE} tracking: protect and retainOnDelete"
     ]
+
+
+def test_trap_61_a_harmless_edit_that_replaces_the_cluster_is_stopped_and_explained() -> None:
+    """Naming the authentication mode flips the field of the creator, which forces a new cluster."""
+    old = {"bootstrapClusterCreatorAdminPermissions": True}
+    new = {"authenticationMode": "API"}
+    edit = step(
+        "replace",
+        "aws:eks/cluster:Cluster",
+        replaceReasons=["accessConfig"],
+        detailedDiff={
+            "accessConfig.bootstrapClusterCreatorAdminPermissions": {"kind": "delete-replace"},
+            "accessConfig.authenticationMode": {"kind": "add"},
+        },
+        oldState={"inputs": {"accessConfig": old}},
+        newState={"inputs": {"accessConfig": new}},
+    )
+    (loss,) = judge(report(edit), (), TODAY).stops
+    assert loss.because == (
+        "accessConfig.bootstrapClusterCreatorAdminPermissions changes from true to nothing, "
+        "which cannot be done in place.",
+    )
+    assert "bootstrapClusterCreatorAdminPermissions" in loss.instead
