@@ -7,6 +7,7 @@ images lock` writes. The repositories that hold the copies in the country are ma
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -180,7 +181,7 @@ def image(
     are taken through it, where they need no copy. Raises `CatalogueError` where there is no such
     image and `NotLockedError` where it has no digest yet.
     """
-    catalogue = catalogue or read_catalogue()
+    catalogue = catalogue or _catalogue()
     found = reference("images", name, scope, catalogue, lock)
     source = catalogue.images[name].source
     if source.partition("/")[0] in cached:
@@ -192,7 +193,7 @@ def chart(
     name: str, scope: Scope, catalogue: Catalogue | None = None, lock: Lock | None = None
 ) -> tuple[str, str]:
     """Address (``oci://…``) and version of the chart `name`; raises as `image` does."""
-    catalogue = catalogue or read_catalogue()
+    catalogue = catalogue or _catalogue()
     found = reference("charts", name, scope, catalogue, lock)
     return f"oci://{found.registry}/{found.repository}", catalogue.charts[name].version
 
@@ -205,11 +206,11 @@ def reference(
     lock: Lock | None = None,
 ) -> Reference:
     """The parts of that address, for charts that ask for them one by one; raises the same."""
-    catalogue = catalogue or read_catalogue()
+    catalogue = catalogue or _catalogue()
     known: dict[str, Any] = getattr(catalogue, kind)
     if name not in known:
         raise CatalogueError(f"{CATALOGUE.name} has no {name} among its {kind}")
-    found = (lock or read_lock()).of(kind, name, known[name])
+    found = (lock or _lock()).of(kind, name, known[name])
     if found is None:
         raise NotLockedError(
             f"{kind} {name} {known[name].version} has no digest: run `falaj images lock {name}` "
@@ -221,6 +222,17 @@ def reference(
         version=tag_of(found.version),
         digest=found.digest,
     )
+
+
+@functools.cache
+def _catalogue() -> Catalogue:
+    """Read once: a program asks for dozens of images."""
+    return read_catalogue()
+
+
+@functools.cache
+def _lock() -> Lock:
+    return read_lock()
 
 
 def path_of(kind: Kind, name: str) -> str:

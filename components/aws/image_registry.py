@@ -25,6 +25,13 @@ NODE_ROLES = ("nodes-*", "elastic-nodes")
 """How the roles of nodes are called, managed and elastic ones: they pull the images."""
 
 _PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+_PUSH = (
+    "ecr:CompleteLayerUpload",
+    "ecr:DescribeImages",
+    "ecr:InitiateLayerUpload",
+    "ecr:PutImage",
+    "ecr:UploadLayerPart",
+)
 _IMPORT = ("ecr:BatchImportUpstreamImage", "ecr:CreateRepository")
 _ADDRESSES: dict[Upstream, str] = {"docker.io": "registry-1.docker.io"}
 """What ECR calls a registry, where that is not its usual name."""
@@ -198,6 +205,26 @@ class ImageRegistry(pulumi.ComponentResource):
                 ),
                 opts=child,
             )
+
+
+def filled_by(scope: Scope) -> list[Statement]:
+    """The rights of the mirror job: to add images to the environment's repositories, never to
+    take one away or to change how a repository is kept."""
+    return [
+        Statement(
+            sid="LogIn",
+            effect="Allow",
+            actions=("ecr:GetAuthorizationToken",),
+            # ECR gives one token for all of a registry
+            resources=["*"],
+        ),
+        Statement(
+            sid="AddImages",
+            effect="Allow",
+            actions=(*_PULL, *_PUSH),
+            resources=[scope.repository_arn("*")],
+        ),
+    ]
 
 
 def _lifecycle(settings: ImageRegistrySettings) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
 
-from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
+from components.aws.image_registry import ImageRegistry, ImageRegistryArgs, filled_by
 from components.aws.scope import Scope
 from components.aws.settings.image_registry import ImageRegistrySettings, cache_problems
 from components.images import read_catalogue
@@ -189,6 +190,14 @@ def test_trap_5_nodes_may_import_and_create_at_the_first_pull(record: Record) ->
             ]
         },
     }
+
+
+def test_the_mirror_job_adds_images_and_takes_none_away() -> None:
+    login, add = filled_by(SCOPE)
+    assert (login.actions, login.resources) == (("ecr:GetAuthorizationToken",), ["*"])
+    assert add.resources == [f"arn:aws:ecr:me-central-1:{ACCOUNT}:repository/falaj-dev/*"]
+    assert "ecr:PutImage" in add.actions
+    assert not [one for one in add.actions if re.search(r"Delete|Policy|Repository$|\*", one)]
 
 
 def test_there_is_a_repository_for_everything_in_the_catalogue() -> None:
