@@ -7,6 +7,7 @@ picture by `stacks.plan_picture`.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,7 @@ def page(plan: Plan) -> str:
         titles={area.kind: area.title for area in found},
         boxes={area.kind: area for area in drawn},
         names={area.kind: _names(area, plan.environment) for area in drawn},
-        regions=sorted({one["region"] for one in plan.resources if one["region"]}),
-        accounts=_accounts(plan),
+        facts=list(_facts(plan)),
         inward=[(one, how.sentence) for one, how in exposed if how.way == "in"],
         outward=[(one, how.sentence) for one, how in exposed if how.way == "out"],
         stateful=_stateful(plan),
@@ -92,8 +92,22 @@ def _of_resource(resource: dict[str, Any] | Any) -> dict[str, Any]:
         "exposure": how.sentence if how else None,
         "stateful": resource["type"] in STATEFUL,
         "after": sorted({urn.rpartition("::")[2] for urn in resource["dependencies"]}),
-        "shown": json.dumps(resource["inputs"], indent=2, ensure_ascii=False),
+        "shown": json.dumps(_unfolded(resource["inputs"]), indent=2, ensure_ascii=False),
     }
+
+
+def _unfolded(value: Any) -> Any:
+    """`value` with JSON inside texts, such as policies, as the structure that it is."""
+    if isinstance(value, dict):
+        return {name: _unfolded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_unfolded(inner) for inner in value]
+    if isinstance(value, str) and value.startswith(("{", "[")):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
 
 
 def _names(area: Area, environment: str) -> str:
@@ -115,6 +129,18 @@ def _short(kind: str) -> str:
     """A type token as it is read: ``aws:s3/bucket:Bucket`` is ``aws s3 Bucket``."""
     package, middle, name = [*kind.split(":"), "", ""][:3]
     return " ".join(part for part in (package, middle.partition("/")[0], name) if part)
+
+
+def _facts(plan: Plan) -> Iterator[str]:
+    """Where it would be, as which profile, and held to what."""
+    accounts, regions = _accounts(plan), {one["region"] for one in plan.resources}
+    if accounts:
+        yield f"Account {', '.join(accounts)}"
+    yield ", ".join(sorted(region for region in regions if region)) or "No region"
+    if plan.profile:
+        yield f"Profile {plan.profile}"
+    if plan.packs:
+        yield f"The policies of {', '.join(plan.packs)} have nothing against it"
 
 
 def _accounts(plan: Plan) -> list[str]:

@@ -298,6 +298,13 @@ def test_a_value_cannot_break_out_of_the_page() -> None:
     assert "&lt;/pre&gt;&lt;script&gt;alert(1)" in text
 
 
+def test_a_policy_is_shown_as_the_structure_that_it_is() -> None:
+    parent = component("Role", "prod-r")
+    text = page(plan(row("aws:iam/role:Role", "r", parent, policy=policy(), note="[unknown]")))
+    assert "&#34;Effect&#34;: &#34;Allow&#34;" in text
+    assert "&#34;note&#34;: &#34;[unknown]&#34;" in text
+
+
 def test_a_picture_of_five_hundred_teams_has_one_box_for_them() -> None:
     teams = [
         row("aws:iam/role:Role", f"role-{n}", component("Team", f"prod-team-{n}"))
