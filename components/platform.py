@@ -99,6 +99,7 @@ class Platform(pulumi.ComponentResource):
                 node_pools=settings.aws.node_pools,
                 elastic_nodes=settings.aws.elastic_nodes,
                 service_linked_roles=settings.aws.service_linked_roles,
+                image_registry=settings.aws.image_registry,
                 teams=settings.teams,
                 kubeconfig=(
                     settings.kubeconfig.get_secret_value() if settings.kubeconfig else None

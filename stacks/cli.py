@@ -15,10 +15,15 @@ import typer
 
 from stacks import environment
 
-_MOUNTED = ("workloads.cli", "workloads.cli_serving", "stacks.plan", "stacks.cost", "stacks.quotas")
+_MOUNTED = ("workloads.cli", "workloads.cli_serving", "stacks.cost", "stacks.quotas")
 """Modules whose `app` holds commands of the top level. They import nothing heavy."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_GROUPS = {"policy": "policies.cli", "region": "stacks.region"}
+_GROUPS = {
+    "images": "stacks.images",
+    "plan": "stacks.plan",
+    "policy": "policies.cli",
+    "region": "stacks.region",
+}
 """Command → module whose `app` holds its sub-commands."""
 
 app = typer.Typer(

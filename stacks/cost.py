@@ -31,9 +31,9 @@ def cost(
     Example: falaj cost -s dev
     """
     from components.aws.cost import estimate, prices, total, unpriced
-    from stacks.settings import of_environment
+    from stacks.settings import read_file
 
-    aws = of_environment(stack).aws
+    aws = read_file(stack).aws
     if aws is None:
         raise CostError(f"{stack} is not on AWS: it costs what your machine costs")
     table = prices()

@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from stacks import environment as clone
-from stacks.settings import CONFIG_DIRECTORY
+from stacks.settings import CONFIG_DIRECTORY, NAMESPACE
 
 _STAND_INS = clone.ROOT / "tools" / "providers" / "bin"
 _CREDENTIALS = ("AWS_", "KUBE", "PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG_PASSPHRASE")
@@ -56,11 +58,12 @@ class Offline:
 
 
 @contextlib.contextmanager
-def offline(environment: str) -> Iterator[Offline]:
+def offline(environment: str, profile: str | None = None) -> Iterator[Offline]:
     """The stack `environment`, empty, until the context ends.
 
-    `local` needs no file: all its settings have defaults. Raises `OfflineError` when there is no
-    such environment or no Pulumi CLI.
+    `profile` is looked at in place of the environment's own. `local` needs no file: all its
+    settings have defaults. Raises `OfflineError` when there is no such environment or no Pulumi
+    CLI.
     """
     settings = CONFIG_DIRECTORY / f"Pulumi.{environment}.yaml"
     if not settings.is_file() and environment != "local":
@@ -77,6 +80,8 @@ def offline(environment: str) -> Iterator[Offline]:
         stack.stack_file.parent.mkdir()
         if settings.is_file():
             shutil.copyfile(settings, stack.stack_file)
+        if profile is not None:
+            _set_profile(stack.stack_file, profile)
         (directory / "stacks").symlink_to(clone.ROOT / "stacks")
         project = (clone.ROOT / "Pulumi.yaml").read_text(encoding="utf-8")
         (directory / "Pulumi.yaml").write_text(
@@ -87,6 +92,12 @@ def offline(environment: str) -> Iterator[Offline]:
         if made.returncode != 0:
             raise OfflineError(made.stderr.strip())
         yield stack
+
+
+def _set_profile(stack_file: Path, profile: str) -> None:
+    content = yaml.safe_load(stack_file.read_text(encoding="utf-8")) if stack_file.is_file() else {}
+    content.setdefault("config", {})[f"{NAMESPACE}:profile"] = profile
+    stack_file.write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
 def _variables(directory: Path) -> dict[str, str]:

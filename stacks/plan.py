@@ -1,71 +1,200 @@
-"""`falaj plan`: what an environment would be made of, before any account exists."""
+"""`falaj plan`: what an environment would be made of, before any account exists, and `plan check`:
+whether a real plan deletes what cannot be made again."""
 
 from __future__ import annotations
 
+import datetime
 import json
+import sys
 from collections.abc import Mapping
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stacks import environment as clone
-from stacks.offline import OfflineError, offline
+from stacks.offline import Offline, OfflineError, offline
 
-app = typer.Typer()
+if TYPE_CHECKING:
+    from stacks.plan_check import Verdict
+
+app = typer.Typer(
+    invoke_without_command=True,
+    help="See an environment before any account exists; check a plan before it is carried out.",
+)
 
 UNKNOWN = "[unknown]"
 """Stands in a plan for a value that is not known before `up`."""
 _UNKNOWN_IN_PREVIEW = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
-@app.command()
+
+@app.callback(epilog="Example:  falaj plan --offline -s dev --html plan.html")
 def plan(
-    stack: Annotated[str, typer.Option("--stack", "-s", help="The environment to plan.")],
+    context: typer.Context,
+    *,
+    stack: Annotated[
+        str | None, typer.Option("--stack", "-s", help="The environment to plan.")
+    ] = None,
     without_cloud: Annotated[
         bool,
         typer.Option("--offline", help="With stand-in providers: no credentials, no network."),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print each planned resource with its inputs.")
-    ] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="smb or enterprise, in place of the environment's own profile."),
+    ] = None,
+    as_json: AsJson = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page to look at, which needs no network.")
+    ] = None,
 ) -> None:
-    """List what an environment would be made of, checked against the policy pack.
-
-    Example: falaj plan --offline -s dev
-    """
+    """List what an environment would be made of, checked against the policy packs."""
+    if context.invoked_subcommand is not None:
+        return
+    if stack is None:
+        raise typer.BadParameter("is missing", param_hint="--stack")
     if not without_cloud:
         raise OfflineError(
             "with an account use `pulumi preview`; `falaj plan --offline` needs none"
         )
-    resources = planned(stack)
+    found = look(stack, profile)
+    if html is not None:
+        from stacks.plan_page import page
+
+        try:
+            html.write_text(page(found), encoding="utf-8")
+        except OSError as error:
+            raise OfflineError(f"the page cannot be written: {error}") from error
     if as_json:
-        typer.echo(json.dumps(resources, indent=2))
+        typer.echo(json.dumps(found.resources, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{stack}: {len(resources)} resources", title_justify="left")
-    for heading in ("type", "name", "region"):
-        table.add_column(heading, overflow="fold")
-    for resource in resources:
-        package, _, kind = resource["type"].rpartition(":")
-        table.add_row(
-            f"{package.partition('/')[0]}:{kind}", resource["name"], resource["region"] or ""
-        )
-    console = Console()
-    console.print(table)
-    console.print("The residency pack has nothing against it. Nothing was made, nobody was asked.")
+    _show(found)
+    if html is not None:
+        typer.echo(f"The page to look at: {html}")
 
 
-def planned(environment: str) -> list[dict[str, Any]]:
-    """The resources that `up` of `environment` would make from nothing, components left out.
+@app.command(
+    epilog="Example:  pulumi preview --json -s prod > plan.json; falaj plan check plan.json"
+)
+def check(
+    plan_file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="What `pulumi preview --json` printed; - reads it."),
+    ],
+    *,
+    approve: Annotated[
+        Path | None, typer.Option(help="YAML: which losses are meant, why, and who approved them.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop a plan that deletes or replaces what cannot be made again; exit status 1 on a stop.
 
-    Each has urn, type, name, region, inputs (secrets masked, `UNKNOWN` where it is), provider,
-    parent and dependencies. Raises `OfflineError` when the preview or a policy fails.
+    Stops on networks, clusters, databases, buckets, keys, vaults, repositories, secrets and trails,
+    on a preview that failed, and on approvals that have expired or that no change needs.
     """
-    with offline(environment) as stack:
-        pack = str(clone.ROOT / "policies" / "residency")
-        preview = stack.pulumi("preview", "--json", "--policy-pack", pack)
+    from stacks import plan_check
+
+    try:
+        text = sys.stdin.read() if plan_file == "-" else Path(plan_file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise plan_check.PlanError(f"{plan_file}: {error}") from error
+    today = datetime.datetime.now(datetime.UTC).date()
+    verdict = plan_check.judge(
+        plan_check.read_plan(text), plan_check.read_approvals(approve) if approve else (), today
+    )
+    if as_json:
+        typer.echo(json.dumps(_plain(verdict), indent=2))
+    else:
+        _explain(verdict, plan_check.draft(verdict.stops, today))
+    if verdict.stopped:
+        raise typer.Exit(1)
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "stopped": verdict.stopped,
+        "stops": [asdict(one) for one in verdict.stops],
+        "approved": [
+            {**asdict(loss), "approval": approval.model_dump(mode="json")}
+            for loss, approval in verdict.approved
+        ],
+        "problems": list(verdict.problems),
+    }
+
+
+def _explain(verdict: Verdict, draft: str) -> None:
+    for loss in verdict.stops:
+        typer.secho(f"STOP  {loss.action} {loss.name}", fg=typer.colors.RED, bold=True)
+        typer.echo(f"      {loss.type}")
+        for reason in loss.because:
+            typer.echo(f"  why   {reason}")
+        if loss.retained:
+            typer.echo("  lost  It stays in the cloud, but no stack looks after it any more.")
+        else:
+            typer.echo(f"  lost  With it goes {loss.loses}.")
+        typer.echo(f"  do    Rather {loss.instead}.\n")
+    for problem in verdict.problems:
+        typer.secho(f"STOP  {problem}", fg=typer.colors.RED, bold=True)
+    for loss, approval in verdict.approved:
+        typer.echo(
+            f"approved by {approval.approver}: {loss.action} {loss.name} ({approval.reason})"
+        )
+    if verdict.stops:
+        typer.echo(
+            "If it is meant: take `protect` off in a change of its own, have this filled in and "
+            f"reviewed, and give it with --approve FILE:\n\n{draft}"
+        )
+    elif not verdict.stopped:
+        typer.echo("The plan deletes and replaces nothing that cannot be made again.")
+
+
+# --- what an environment is made of ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `up` of an environment would make from nothing."""
+
+    environment: str
+    profile: str | None
+    """As asked for; `None` for the environment's own."""
+    resources: list[dict[str, Any]]
+    """Sorted by name; each with urn, type, name, region, inputs (secrets masked, `UNKNOWN` where it
+    is), provider, parent, dependencies, and whether it is protected."""
+    components: dict[str, str | None]
+    """URN of each component → URN of its parent."""
+    packs: tuple[str, ...] = ()
+    """The policy packs that have nothing against it."""
+
+
+def packs() -> list[str]:
+    """The directories of the policy packs that every environment is held to."""
+    return sorted(
+        str(file.parent) for file in (clone.ROOT / "policies").glob("*/PulumiPolicy.yaml")
+    )
+
+
+def planned(environment: str, profile: str | None = None) -> list[dict[str, Any]]:
+    """The resources of `look`."""
+    return look(environment, profile).resources
+
+
+def look(environment: str, profile: str | None = None) -> Plan:
+    """What `up` of `environment` would make from nothing.
+
+    Raises `OfflineError` when the preview or a policy fails.
+    """
+    with offline(environment, profile) as stack:
+        return look_at(stack, profile)
+
+
+def look_at(stack: Offline, profile: str | None = None) -> Plan:
+    """The same of a stack that is there already. Raises `OfflineError`."""
+    held = [part for pack in packs() for part in ("--policy-pack", pack)]
+    preview = stack.pulumi("preview", "--json", *held)
     try:
         report = json.loads(preview.stdout)
         states = [step["newState"] for step in report["steps"]]
@@ -80,7 +209,15 @@ def planned(environment: str) -> list[dict[str, Any]]:
         raise OfflineError("\n".join(messages) or preview.stderr.strip())
     regions = {state["urn"]: state["inputs"].get("region") for state in states if _made(state)}
     made = [_row(state, regions) for state in states if _made(state)]
-    return sorted(made, key=lambda resource: (resource["name"], resource["type"]))
+    return Plan(
+        environment=stack.environment,
+        profile=profile,
+        resources=sorted(made, key=lambda resource: (resource["name"], resource["type"])),
+        components={
+            state["urn"]: state.get("parent") for state in states if not state.get("custom")
+        },
+        packs=tuple(Path(pack).name for pack in packs()),
+    )
 
 
 def _made(state: Mapping[str, Any]) -> bool:
@@ -98,6 +235,7 @@ def _row(state: Mapping[str, Any], regions: Mapping[str, str | None]) -> dict[st
         "provider": provider or None,
         "parent": state.get("parent"),
         "dependencies": state.get("dependencies", []),
+        "protected": bool(state.get("protect")),
     }
 
 
@@ -107,3 +245,23 @@ def _readable(value: Any) -> Any:
     if isinstance(value, list):
         return [_readable(inner) for inner in value]
     return UNKNOWN if value == _UNKNOWN_IN_PREVIEW else value
+
+
+def _show(found: Plan) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title=f"{found.environment}: {len(found.resources)} resources", title_justify="left"
+    )
+    for heading in ("type", "name", "region"):
+        table.add_column(heading, overflow="fold")
+    for resource in found.resources:
+        package, _, kind = resource["type"].rpartition(":")
+        table.add_row(
+            f"{package.partition('/')[0]}:{kind}", resource["name"], resource["region"] or ""
+        )
+    console = Console()
+    console.print(table)
+    names = ", ".join(found.packs)
+    console.print(f"Held to the packs {names}. Nothing was made, nobody was asked.")

@@ -51,9 +51,9 @@ def quotas(
     import boto3
 
     from components.aws.quotas import demands
-    from stacks.settings import of_environment
+    from stacks.settings import read_file
 
-    aws = of_environment(stack).aws
+    aws = read_file(stack).aws
     if aws is None:
         raise QuotasError(f"{stack} is not on AWS: it has no quotas")
     client = cast("Callable[..., Any]", boto3.client)("service-quotas", region_name=aws.region)

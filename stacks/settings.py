@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validat
 from pydantic_core import ErrorDetails
 
 from components.aws.settings.cache import long_cache_names
+from components.aws.settings.image_registry import cache_problems
 from components.aws.settings.storage import long_team_names
 from components.aws.settings.aws import AwsSettings, beyond_the_team_budget
 from components.aws.settings.identity import problems_of_teams
@@ -98,9 +99,16 @@ class Settings(Section):
                 problems += long_cache_names(self.environment, self.aws.cache)
                 quotas = {name: team.gpu_quota for name, team in self.teams.items()}
                 problems += beyond_the_team_budget(self.aws.gpu_budget, quotas)
+                problems += _problems_of_images(self.environment, self.aws)
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+
+def _problems_of_images(environment: str, aws: AwsSettings) -> list[str]:
+    has_egress = aws.network.egress != "none" if aws.network is not None else None
+    found = cache_problems(aws.image_registry, environment, has_egress=has_egress)
+    return [f"aws.{problem}" for problem in found]
 
 
 def parse(
@@ -204,21 +212,21 @@ def read() -> Settings:
     return parse(pulumi.get_stack(), config.CONFIG.get(), config._SECRET_KEYS.get())  # noqa: SLF001
 
 
-def of_environment(environment: str) -> Settings:
-    """The settings in the file of `environment`, without Pulumi; secrets stay encrypted.
+def read_file(environment: str, directory: Path = CONFIG_DIRECTORY) -> Settings:
+    """The settings in the stack file of `environment`, for commands that run no Pulumi.
 
-    Raises `SettingsError`.
+    What is encrypted there stays so, and counts as set. Raises `SettingsError`.
     """
-    path = CONFIG_DIRECTORY / f"Pulumi.{environment}.yaml"
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    config, secret_keys = {}, []
+    file = directory / f"Pulumi.{environment}.yaml"
+    content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    config, secrets = {}, []
     for key, value in ((content or {}).get("config") or {}).items():
         if isinstance(value, dict) and set(value) == {"secure"}:
-            secret_keys.append(key)
-            config[key] = "encrypted"
+            secrets.append(key)
+            config[key] = "[secret]"
         else:
             config[key] = value if isinstance(value, str) else json.dumps(value)
-    return parse(environment, config, secret_keys)
+    return parse(environment, config, secrets)
 
 
 def _decode(text: str) -> Any:

@@ -75,3 +75,16 @@ class Scope:
     def service(self, name: str) -> str:
         """The regional name of a service, as `kms:ViaService` has it."""
         return f"{name}.{self.region}.amazonaws.com"
+
+    @property
+    def registry(self) -> str:
+        """The account's image registry in the region, as a host."""
+        return f"{self.account_id}.dkr.ecr.{self.region}.amazonaws.com"
+
+    def repository(self, path: str) -> str:
+        """The name of the environment's image repository `path`."""
+        return f"falaj-{self.environment}/{path}"
+
+    def repository_arn(self, path: str) -> str:
+        """The ARN of that repository; `path` may end in ``*``."""
+        return self.arn("ecr", f"repository/{self.repository(path)}")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from components.local.settings import Ports
-from stacks.settings import CONFIG_DIRECTORY, Settings, SettingsError, of_environment, parse
+from stacks.settings import CONFIG_DIRECTORY, Settings, SettingsError, parse, read_file
 
 AWS = {
     "account_id": "123456789012",
@@ -41,23 +41,17 @@ def stack_files() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", stack_files(), ids=lambda path: path.name)
-def test_every_stack_file_of_the_repository_parses(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_stack_file_of_the_repository_parses(path: Path) -> None:
     environment = path.name.split(".")[1]
-    monkeypatch.setattr("stacks.settings.CONFIG_DIRECTORY", path.parent)
-    assert of_environment(environment).environment == environment
+    assert read_file(environment, path.parent).environment == environment
 
 
-def test_an_encrypted_value_of_a_file_is_a_secret_that_stays_encrypted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_encrypted_value_of_a_file_is_a_secret_that_stays_encrypted(tmp_path: Path) -> None:
     content = {"config": {"falaj:aws": AWS, "falaj:kubeconfig": {"secure": "v1:abc"}}}
     (tmp_path / "Pulumi.dev.yaml").write_text(yaml.safe_dump(content))
-    monkeypatch.setattr("stacks.settings.CONFIG_DIRECTORY", tmp_path)
-    settings = of_environment("dev")
+    settings = read_file("dev", tmp_path)
     assert settings.kubeconfig is not None
-    assert settings.kubeconfig.get_secret_value() == "encrypted"
+    assert settings.kubeconfig.get_secret_value() == "[secret]"
 
 
 def test_the_local_environment_needs_no_settings() -> None:

@@ -130,6 +130,15 @@ def _placed(resource: Resource) -> Properties:
     }
 
 
+def _of_repository() -> Kind:
+    """A setting of an image repository, in a resource of its own."""
+    return Kind(
+        identifier=given("repository"),
+        outputs={"registryId": account},
+        replaced_by=frozenset({"repository", "region"}),
+    )
+
+
 _KINDS: dict[str, Kind] = {
     "aws:ec2/launchTemplate:LaunchTemplate": Kind(
         identifier=lambda resource: f"lt-{resource.unique[:17]}",
@@ -179,6 +188,37 @@ _KINDS: dict[str, Kind] = {
             | {"roleArn", "region"}
         ),
     ),
+    "aws:ecr/lifecyclePolicy:LifecyclePolicy": _of_repository(),
+    "aws:ecr/pullThroughCacheRule:PullThroughCacheRule": Kind(
+        identifier=given("ecrRepositoryPrefix"),
+        outputs={"registryId": account},
+        replaced_by=frozenset({"ecrRepositoryPrefix", "upstreamRegistryUrl", "region"}),
+    ),
+    "aws:ecr/registryPolicy:RegistryPolicy": Kind(
+        identifier=account, outputs={"registryId": account}, replaced_by=frozenset({"region"})
+    ),
+    "aws:ecr/registryScanningConfiguration:RegistryScanningConfiguration": Kind(
+        identifier=account, outputs={"registryId": account}, replaced_by=frozenset({"region"})
+    ),
+    "aws:ecr/repository:Repository": Kind(
+        identifier=given("name"),
+        outputs={
+            "arn": arn("ecr", "repository/{name}"),
+            "registryId": account,
+            "repositoryUrl": lambda resource: (
+                f"{account(resource)}.dkr.ecr.{region(resource)}.amazonaws.com"
+                f"/{resource.inputs['name']}"
+            ),
+        },
+        name="name",
+        replaced_by=frozenset({"encryptionConfigurations", "region"}),
+    ),
+    "aws:ecr/repositoryCreationTemplate:RepositoryCreationTemplate": Kind(
+        identifier=given("prefix"),
+        outputs={"registryId": account},
+        replaced_by=frozenset({"prefix", "region"}),
+    ),
+    "aws:ecr/repositoryPolicy:RepositoryPolicy": _of_repository(),
     "aws:eks/nodeGroup:NodeGroup": Kind(
         identifier=lambda resource: (
             f"{resource.inputs['clusterName']}:{resource.inputs['nodeGroupName']}"
