@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from components.aws.settings.audit import AuditSettings
 from components.aws.settings.node_pool import NodePoolSettings
 from components.section import Name, Section
 
@@ -23,3 +24,4 @@ class AwsSettings(Section):
     node_pools: dict[Name, NodePoolSettings]
     keep_data: bool = True
     """Whether buckets are protected, and left when the stack is destroyed."""
+    audit: AuditSettings = AuditSettings()

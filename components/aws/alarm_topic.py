@@ -1,0 +1,93 @@
+"""The topic that alarms and findings go to, and whom it tells.
+
+Owns topic, policy and subscriptions. What raises an alarm is said by the parts that watch. The key
+of the domain `logs`, with `log_delivery.log_key_statements` in its policy, must exist before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.aws.log_delivery import TOPIC, topic_arn
+from components.aws.policy_document import Statement, document
+from components.aws.scope import Scope
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlarmTopicArgs:
+    """Whom alarms reach."""
+
+    scope: Scope
+    key_arn: pulumi.Input[str]
+    webhooks: Sequence[str] = ()
+    """HTTPS addresses."""
+
+
+class AlarmTopic(pulumi.ComponentResource):
+    """An encrypted topic, with its `arn`."""
+
+    def __init__(
+        self, name: str, args: AlarmTopicArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("falaj:aws:AlarmTopic", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        scope = args.scope
+        topic = aws.sns.Topic(
+            f"{name}-topic", name=scope.name(TOPIC), kms_master_key_id=args.key_arn, opts=child
+        )
+        raised = {
+            "Alarm": ("cloudwatch", scope.arn("cloudwatch", f"alarm:{scope.name('*')}")),
+            "Event": ("events", scope.arn("events", f"rule/{scope.name('*')}")),
+        }
+        policy = aws.sns.TopicPolicy(
+            f"{name}-policy",
+            arn=topic.arn,
+            policy=document(
+                *(
+                    Statement(
+                        sid=f"{what}IsPublished",
+                        effect="Allow",
+                        actions=("sns:Publish",),
+                        # the name says it already: the topic's own ARN would not be known yet
+                        resources=[topic_arn(scope)],
+                        principals={"Service": (f"{service}.amazonaws.com",)},
+                        conditions={"ArnLike": {"aws:SourceArn": source}},
+                    )
+                    for what, (service, source) in raised.items()
+                )
+            ),
+            opts=child,
+        )
+        for place, webhook in enumerate(args.webhooks):
+            aws.sns.TopicSubscription(
+                f"{name}-webhook-{place}",
+                topic=topic.arn,
+                protocol="https",
+                endpoint=webhook,
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
+            )
+        self.arn = topic.arn
+        self.register_outputs({"arn": self.arn})
+
+
+def on_event(
+    name: str,
+    scope: Scope,
+    *,
+    noun: str,
+    pattern: str,
+    topic: pulumi.Input[str],
+    parent: pulumi.Resource,
+) -> None:
+    """Tells the topic of each event of a service of this region that `pattern` (JSON) matches."""
+    child = pulumi.ResourceOptions(parent=parent)
+    rule = aws.cloudwatch.EventRule(
+        f"{name}-{noun}", name=scope.name(noun), event_pattern=pattern, opts=child
+    )
+    aws.cloudwatch.EventTarget(
+        f"{name}-{noun}-topic", rule=rule.name, arn=topic, target_id="alarms", opts=child
+    )
