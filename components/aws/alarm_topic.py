@@ -1,7 +1,8 @@
 """The topic that alarms and findings go to, and whom it tells.
 
 Owns topic, policy and subscriptions. What raises an alarm is said by the parts that watch. The key
-of the domain `logs`, with `log_delivery.log_key_statements` in its policy, must exist before.
+of the domain `logs` must exist before. Its policy lets CloudWatch and EventBridge use it for this
+topic by the encryption context: EventBridge hands no source account on to KMS.
 """
 
 from __future__ import annotations

@@ -1,21 +1,17 @@
-"""What AWS services need to be told, so that they can deliver logs and alarms.
+"""What the policies of buckets say, so that AWS services can deliver logs to them.
 
-Statements as data for the policies of the bucket `logs`, of the bucket `config` and of the key of
-the domain `logs`. Those policies are made by their buckets and key; nothing is made here. Names and
-ARNs are those of `Scope`, so the policies can be there before the trail and the topic.
+Statements as data for the buckets `logs` and `config`, whose policies are made with the buckets;
+nothing is made here. The key of the domain `logs` lets the same services in by its own policy.
+Names and ARNs are those of `Scope`, so a policy can be there before the trail.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from components.aws.policy_document import Conditions, Statement
 from components.aws.scope import Scope
 
 TRAIL = "trail"
 TOPIC = "alarms"
-SHIPPING_ROLE = "log-shipping"
-STREAM_ROLE = "log-stream"
 """Nouns of `Scope` by which the policies and the parts mean the same thing."""
 
 LOGS = "logs"
@@ -38,7 +34,7 @@ def log_delivery_statements(scope: Scope) -> tuple[Statement, ...]:
     """For the policy of the bucket `logs`: the trail, and what AWS delivers by its log delivery.
 
     The latter are VPC flow logs, the logs of Network Firewall and of network load balancers. Roles
-    of this account (`SHIPPING_ROLE`, `STREAM_ROLE`) write by their own permissions.
+    of this account write by their own permissions.
     """
     from_trail = {"StringEquals": {"aws:SourceArn": trail_arn(scope)}}
     from_delivery = {
@@ -55,71 +51,6 @@ def config_delivery_statements(scope: Scope) -> tuple[Statement, ...]:
     """For the policy of the bucket `config`, to which AWS Config delivers history and snapshots."""
     from_here = {"StringEquals": {"aws:SourceAccount": scope.account_id}}
     return _delivers(scope, CONFIG, "Config", "config", from_here)
-
-
-def log_key_statements(scope: Scope) -> tuple[Statement, ...]:
-    """For the policy of the key of the domain `logs`.
-
-    The trail is named by its ARN alone, not by CloudTrail's encryption context as well: with a
-    bucket key S3's own context takes its place. The topic is named by the encryption context,
-    because EventBridge sends no source account when it publishes to an encrypted topic.
-    """
-    publishing = {"StringEquals": {"kms:EncryptionContext:aws:sns:topicArn": topic_arn(scope)}}
-    return (
-        _for_key(
-            "TrailEncrypts",
-            ("cloudtrail.amazonaws.com",),
-            ("kms:GenerateDataKey*", "kms:DescribeKey"),
-            {"StringEquals": {"aws:SourceArn": trail_arn(scope)}},
-        ),
-        _for_key(
-            "LogGroupsEncrypt",
-            (scope.service("logs"),),
-            (
-                *("kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"),
-                "kms:DescribeKey",
-            ),
-            {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": scope.arn("logs", "log-group:*")}},
-        ),
-        _for_key(
-            "LogDeliveryEncrypts",
-            ("delivery.logs.amazonaws.com",),
-            ("kms:Decrypt", "kms:GenerateDataKey*", "kms:DescribeKey"),
-            {
-                "StringEquals": {"aws:SourceAccount": scope.account_id},
-                "ArnLike": {"aws:SourceArn": scope.arn("logs", "*")},
-            },
-        ),
-        _for_key(
-            "ConfigEncrypts",
-            ("config.amazonaws.com",),
-            ("kms:Decrypt", "kms:GenerateDataKey*"),
-            {"StringEquals": {"aws:SourceAccount": scope.account_id}},
-        ),
-        _for_key(
-            "AlarmsArePublished",
-            ("cloudwatch.amazonaws.com", "events.amazonaws.com"),
-            ("kms:Decrypt", "kms:GenerateDataKey*"),
-            publishing,
-        ),
-        Statement(
-            sid="ShippersEncrypt",
-            effect="Allow",
-            actions=("kms:Decrypt", "kms:GenerateDataKey*", "kms:DescribeKey"),
-            resources=["*"],
-            # KMS refuses a role that does not exist yet, so it is named by a condition
-            principals={"AWS": (f"arn:aws:iam::{scope.account_id}:root",)},
-            conditions={
-                "ArnEquals": {
-                    "aws:PrincipalArn": (
-                        scope.role_arn(SHIPPING_ROLE),
-                        scope.role_arn(STREAM_ROLE),
-                    )
-                },
-                "StringEquals": {"kms:ViaService": (scope.service("s3"),)},
-            },
-        ),
-    )
 
 
 def _delivers(
@@ -148,17 +79,4 @@ def _delivers(
                 "StringEquals": {**conditions.get("StringEquals", {}), **theirs},
             },
         ),
-    )
-
-
-def _for_key(
-    sid: str, services: Sequence[str], actions: Sequence[str], conditions: Conditions
-) -> Statement:
-    return Statement(
-        sid=sid,
-        effect="Allow",
-        actions=actions,
-        resources=["*"],
-        principals={"Service": services},
-        conditions=conditions,
     )

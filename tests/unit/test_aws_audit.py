@@ -15,7 +15,6 @@ from components.aws.config_recorder import MANAGED_RULES, ConfigRecorder, Config
 from components.aws.log_delivery import (
     config_delivery_statements,
     log_delivery_statements,
-    log_key_statements,
     topic_arn,
     trail_arn,
 )
@@ -185,33 +184,6 @@ def test_config_delivers_to_a_bucket_of_its_own_because_it_refuses_a_locked_one(
         SCOPE.bucket_arn("config")
     }
     assert not [s for s in log_delivery_statements(SCOPE) if "config.amazonaws.com" in str(s)]
-
-
-def test_the_log_key_serves_each_service_that_writes_logs_or_alarms() -> None:
-    statements = by_sid(log_key_statements(SCOPE))
-    services = {
-        str(name) for one in statements.values() for name in one.principals.get("Service", ())
-    }
-
-    assert services == {
-        *("cloudtrail.amazonaws.com", "config.amazonaws.com", "delivery.logs.amazonaws.com"),
-        *("logs.me-central-1.amazonaws.com", "cloudwatch.amazonaws.com", "events.amazonaws.com"),
-    }
-    assert all(one.conditions for one in statements.values())
-
-
-def test_events_may_use_the_key_of_the_topic_without_a_source_account() -> None:
-    """EventBridge sends none to an encrypted topic, so such a condition would mute its events."""
-    condition = by_sid(log_key_statements(SCOPE))["AlarmsArePublished"].conditions
-
-    assert condition == {"StringEquals": {"kms:EncryptionContext:aws:sns:topicArn": TOPIC}}
-
-
-def test_no_key_statement_names_a_role_that_may_not_exist_yet() -> None:
-    for statement in log_key_statements(SCOPE):
-        assert statement.principals.get("AWS", ("arn:aws:iam::123456789012:root",)) == (
-            "arn:aws:iam::123456789012:root",
-        )
 
 
 # --- the topic ------------------------------------------------------------------------------------

@@ -1,8 +1,6 @@
 """The settings of what watches an environment: trail, recorder, detectors, alarms.
 
-Most of it exists once in an account and region, and an organisation often runs it centrally. So
-each part is made here (`own`), is there already (`existing`), or is left out (`off`); the last two
-say why.
+Most of it exists once in an account and region, and an organisation often runs it centrally.
 """
 
 from __future__ import annotations
@@ -11,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from components.aws.settings.provision import Provision
 from components.section import Section
 
 RetentionDays = Literal[365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653]
@@ -18,36 +17,14 @@ RetentionDays = Literal[365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 
 HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?(/\S*)?$")]
 
 
-class Watcher(Section):
-    """A part that watches the account: made here, run by somebody else, or left out."""
-
-    mode: Literal["own", "existing", "off"] = "own"
-    reason: str = ""
-    """Who runs it, or why nobody does; needed wherever `mode` is not `own`."""
-
-    @property
-    def own(self) -> bool:
-        """Whether it is made here."""
-        return self.mode == "own"
-
-    @model_validator(mode="after")
-    def _says_why(self) -> Self:
-        if not self.own and not self.reason.strip():
-            raise ValueError(
-                f"mode is {self.mode} without a reason: say in `reason` who runs it instead, or "
-                "why nobody does"
-            )
-        return self
-
-
-class TrailSettings(Watcher):
+class TrailSettings(Provision):
     """CloudTrail. A trail that exists is alarmed on by those who run it."""
 
     retention_days: RetentionDays = 400
     """In CloudWatch Logs, where alarms read; the locked bucket keeps the record itself."""
 
 
-class RecorderSettings(Watcher):
+class RecorderSettings(Provision):
     """AWS Config: one recorder an account and region."""
 
     service_linked_role_exists: bool = False
@@ -56,7 +33,7 @@ class RecorderSettings(Watcher):
     """Managed rules, such as ``EKS_SECRETS_ENCRYPTED``, that the region does not offer."""
 
 
-class ThreatSettings(Watcher):
+class ThreatSettings(Provision):
     """GuardDuty: one detector an account and region."""
 
     runtime: bool = False
@@ -65,7 +42,7 @@ class ThreatSettings(Watcher):
     itself they outlive the network that they are in."""
 
 
-class PostureSettings(Watcher):
+class PostureSettings(Provision):
     """Security Hub: one an account and region; it judges what AWS Config records."""
 
     standards: tuple[Literal["fsbp", "cis", "nist"], ...] = Field(("fsbp", "cis"), min_length=1)
@@ -88,7 +65,7 @@ class AuditSettings(Section):
     recorder: RecorderSettings = RecorderSettings()
     threats: ThreatSettings = ThreatSettings()
     posture: PostureSettings = PostureSettings()
-    access_analyzer: Watcher = Watcher()
+    access_analyzer: Provision = Provision()
     alarms: AlarmSettings = AlarmSettings()
 
     @model_validator(mode="after")
