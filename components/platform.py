@@ -10,6 +10,7 @@ from typing import Any
 
 import pulumi
 
+from components.aws.oversight import OversightSettings
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.contract import CONTRACT_VERSION, SECRET_FIELDS, capabilities_of
 from components.local.place import LocalPlace, LocalPlaceArgs
@@ -77,6 +78,12 @@ class Platform(pulumi.ComponentResource):
                 cluster_name=settings.aws.cluster_name,
                 subnet_ids=settings.aws.subnet_ids,
                 keep_data=settings.aws.keep_data,
+                allowed_regions=settings.residency.allowed_regions,
+                oversight=OversightSettings(
+                    audit=settings.aws.audit,
+                    backup=settings.aws.backup,
+                    logs=settings.aws.logs,
+                ),
                 node_pools=settings.aws.node_pools,
                 teams=settings.teams,
                 kubeconfig=(

@@ -22,6 +22,8 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validat
 from pydantic_core import ErrorDetails
 
 from components.aws.settings.aws import AwsSettings
+from components.aws.settings.backup import unapproved_copies
+from components.aws.settings.log_shipping import problems_of_shipping
 from components.kubernetes.settings import TeamQuota
 from components.local.settings import LocalSettings
 from components.residency import Residency
@@ -88,6 +90,13 @@ class Settings(Section):
                 problems.append(
                     f"aws.region: is {self.aws.region!r}; allowed by residency.allowed_regions: "
                     f"{', '.join(self.residency.allowed_regions)}"
+                )
+            if self.aws is not None:
+                problems += unapproved_copies(self.aws.backup, self.residency)
+                problems += problems_of_shipping(
+                    self.aws.logs,
+                    account_id=self.aws.account_id,
+                    regions=self.residency.allowed_regions,
                 )
         if problems:
             raise ValueError("\n".join(problems))

@@ -58,7 +58,13 @@ class Recorder(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         """Remembers the resource."""
         self.resources.append(Recorded(args.typ, args.name, args.inputs, args.provider or ""))
-        made_up = {"arn": f"arn:{args.name}", "keyId": f"key:{args.name}", "latestVersion": 7}
+        made_up: dict[str, Any] = {
+            "arn": f"arn:{args.name}",
+            "keyId": f"key:{args.name}",
+            "latestVersion": 7,
+        }
+        if args.typ.endswith(":VpcEndpoint"):
+            made_up["dnsEntries"] = [{"dnsName": f"dns:{args.name}", "hostedZoneId": "Z0"}]
         return f"id:{args.name}", {"name": args.name, **made_up, **args.inputs}
 
     def call(self, args: mocks.MockCallArgs) -> Any:

@@ -15,10 +15,13 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs
-from components.aws.keys import SERVICES, DomainKey, DomainKeyArgs
+from components.aws.backup import TAG
+from components.aws.keys import SERVICES, Domain, DomainKey, DomainKeyArgs
 from components.aws.node_pool import NodePool, NodePoolArgs
+from components.aws.oversight import Oversight, OversightArgs, OversightSettings, make_oversight
 from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.scope import Scope
+from components.aws.settings.backup import STANDARD
 from components.aws.settings.node_pool import NodePoolSettings
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Team, TeamArgs
@@ -42,6 +45,9 @@ class AwsPlaceArgs:
     kubeconfig: pulumi.Input[str] | None = None
     keep_data: bool = True
     """Whether stores of data outlive the stack."""
+    allowed_regions: Sequence[str] = ("me-central-1",)
+    oversight: OversightSettings | None = None
+    """Trail, backups and log shipping; `None` leaves them out."""
 
 
 class AwsPlace(pulumi.ComponentResource):
@@ -62,7 +68,8 @@ class AwsPlace(pulumi.ComponentResource):
                     environment=args.environment,
                     owner=args.owner,
                     residency_mode=args.residency_mode,
-                ),
+                )
+                | ({TAG: STANDARD} if args.oversight and args.oversight.backup.own else {}),
             ),
             pulumi.ResourceOptions(parent=self),
         )
@@ -105,6 +112,7 @@ class AwsPlace(pulumi.ComponentResource):
                 child,
             )
 
+        self.oversight = self._oversight(name, args, scope, keys, child)
         self.fields = {
             "region": args.region,
             "encryption_keys": {domain: key.arn for domain, key in keys.items()},
@@ -129,6 +137,30 @@ class AwsPlace(pulumi.ComponentResource):
                 self,
             )
         self.register_outputs({})
+
+    @staticmethod
+    def _oversight(
+        name: str,
+        args: AwsPlaceArgs,
+        scope: Scope,
+        keys: Mapping[Domain, DomainKey],
+        child: pulumi.ResourceOptions,
+    ) -> Oversight | None:
+        if args.oversight is None:
+            return None
+        return make_oversight(
+            name,
+            OversightArgs(
+                scope=scope,
+                settings=args.oversight,
+                allowed_regions=args.allowed_regions,
+                key_arns={str(domain): key.arn for domain, key in keys.items()},
+                cluster_name=args.cluster_name,
+                cluster_log_group=f"/aws/eks/{args.cluster_name}/cluster",
+                keep=args.keep_data,
+            ),
+            child,
+        )
 
     def _on_the_cluster(
         self, name: str, args: AwsPlaceArgs, kubeconfig: pulumi.Input[str]

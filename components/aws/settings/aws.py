@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from components.aws.settings.audit import AuditSettings
+from components.aws.settings.backup import BackupSettings, problems_of_backup
+from components.aws.settings.log_shipping import LogShippingSettings
 from components.aws.settings.node_pool import NodePoolSettings
 from components.section import Name, Section
 
@@ -25,3 +27,14 @@ class AwsSettings(Section):
     keep_data: bool = True
     """Whether buckets are protected, and left when the stack is destroyed."""
     audit: AuditSettings = AuditSettings()
+    backup: BackupSettings = BackupSettings()
+    logs: LogShippingSettings = LogShippingSettings()
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        problems = problems_of_backup(
+            self.backup, account_id=self.account_id, keep_data=self.keep_data
+        )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self

@@ -142,10 +142,12 @@ class BackupSettings(Provision):
             raise ValueError("\n".join(problems))
         return self
 
-    def targets(self) -> Mapping[str, Target]:
+    def targets(self) -> Mapping[str, SecondSite | ForeignTarget]:
         """Noun → each store outside the region."""
-        site = {"second-site": self.second_site} if self.second_site is not None else {}
-        return site | {f"foreign-{name}": target for name, target in self.foreign_copies.items()}
+        found: dict[str, SecondSite | ForeignTarget] = {}
+        if self.second_site is not None:
+            found["second-site"] = self.second_site
+        return found | {f"foreign-{name}": one for name, one in self.foreign_copies.items()}
 
 
 def _policies_that_do_not_fit(backup: BackupSettings) -> Iterator[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from components.section import Section
 
@@ -16,6 +16,12 @@ class Provision(Section):
     """`own` makes it, `existing` means that somebody else has, `off` that nobody does."""
     reason: str = ""
     """Who runs it, or why nobody does; needed wherever `mode` is not `own`."""
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _off_is_no_truth_value(cls, mode: Any) -> Any:
+        """YAML reads a bare ``off`` as false."""
+        return "off" if mode is False else mode
 
     @property
     def own(self) -> bool:
