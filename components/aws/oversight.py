@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.aws.account_defaults import AccountDefaults, AccountDefaultsArgs
 from components.aws.alarm_topic import AlarmTopic, AlarmTopicArgs
 from components.aws.audit_trail import AuditTrail, AuditTrailArgs
 from components.aws.backup import Backup, BackupArgs
@@ -71,6 +72,14 @@ class Oversight:
 
 def make_oversight(name: str, args: OversightArgs, opts: pulumi.ResourceOptions) -> Oversight:
     """Makes what `args` asks for; each is a component of its own, called after `name`."""
+    if args.settings.audit.account_defaults.own:
+        AccountDefaults(
+            f"{name}-defaults",
+            AccountDefaultsArgs(
+                account_id=args.scope.account_id, disk_key_arn=args.key_arns["cluster"]
+            ),
+            opts,
+        )
     topic = _topic(name, args, opts)
     jobs: list[OffSiteJob] = []
     if topic is not None:

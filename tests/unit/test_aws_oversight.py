@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import pulumi
 import pytest
 
 from components.aws.log_delivery import topic_arn
@@ -18,15 +20,18 @@ from components.aws.scope import Scope
 from components.aws.settings.audit import AuditSettings
 from components.aws.settings.backup import BackupSettings
 from components.aws.settings.log_shipping import LogShippingSettings
+from stacks.settings import SettingsError, parse
 
 if TYPE_CHECKING:
     from conftest import Recording
 
 Record = Callable[[Callable[[], object]], "Recording"]
 SCOPE = Scope(environment="prod", account_id="123456789012", region="me-central-1")
-DOMAINS = ("artifacts", "backups", "logs", "secrets")
+DOMAINS = ("artifacts", "backups", "cluster", "logs", "secrets")
 OFF = {"mode": "off", "reason": "a test"}
-NOTHING = dict.fromkeys(("trail", "recorder", "threats", "posture", "access_analyzer"), OFF)
+NOTHING = dict.fromkeys(
+    ("trail", "recorder", "threats", "posture", "access_analyzer", "account_defaults"), OFF
+)
 SITE = {"endpoint": "https://s3.site.ae", "bucket": "falaj-prod", "location": "Abu Dhabi"}
 
 
@@ -53,12 +58,8 @@ def made_of(
     )
     made: list[Oversight] = []
 
-    def build() -> None:
-        import pulumi
-
-        made.append(make_oversight("prod", args, pulumi.ResourceOptions()))
-
-    return record(build), made[0]
+    recording = record(lambda: made.append(make_oversight("prod", args, pulumi.ResourceOptions())))
+    return recording, made[0]
 
 
 @pytest.fixture
@@ -89,6 +90,18 @@ def test_every_encrypted_resource_names_the_key_of_its_domain(everything: Record
             assert one.inputs[setting] == SCOPE.arn("kms", f"key/{domain}"), one.name
 
 
+def test_the_account_refuses_what_is_public_plain_or_old_by_default(everything: Recording) -> None:
+    block = everything.the("AccountPublicAccessBlock").inputs
+    metadata = everything.the("InstanceMetadataDefaults").inputs
+
+    assert [value for value in block.values() if value is True] == [True] * 4
+    assert everything.the("EncryptionByDefault").inputs["enabled"] is True
+    assert everything.the("DefaultKmsKey").inputs["keyArn"] == SCOPE.arn("kms", "key/cluster")
+    assert everything.the("SnapshotBlockPublicAccess").inputs["state"] == "block-all-sharing"
+    assert everything.the("SerialConsoleAccess").inputs["enabled"] is False
+    assert (metadata["httpTokens"], metadata["httpPutResponseHopLimit"]) == ("required", 1)
+
+
 def test_everything_that_raises_an_alarm_tells_the_one_topic(everything: Recording) -> None:
     alarms = everything.of("MetricAlarm")
     targets = everything.of("EventTarget")
@@ -109,14 +122,6 @@ def test_trail_and_recorder_deliver_to_the_buckets_of_the_environment(
 ) -> None:
     assert everything.the("Trail").inputs["s3BucketName"] == SCOPE.bucket("logs")
     assert everything.the("DeliveryChannel").inputs["s3BucketName"] == SCOPE.bucket("config")
-
-
-def test_what_holds_the_record_outlives_the_stack(record: Record) -> None:
-    """Protection is no input; the engine shows it, and `test_oversight` of the engine looks."""
-    made, _ = made_of(record)
-
-    assert made.the("Vault").inputs["forceDestroy"] is False
-    assert made.the("LogGroup", "trail").inputs["deletionProtectionEnabled"] is True
 
 
 def test_backups_alone_have_a_topic_for_their_failures(record: Record) -> None:
@@ -155,3 +160,58 @@ def test_roles_trust_only_services_and_pods_of_this_account(everything: Recordin
             trust = role.inputs["assumeRolePolicy"]
             assert '"AWS"' not in trust, role.name
             assert "123456789012" in trust, role.name
+
+
+AWS = {
+    "account_id": "123456789012",
+    "cluster_name": "falaj-prod",
+    "subnet_ids": ["subnet-0a1b2c3d"],
+    "node_pools": {"system": {"kind": "cpu", "instance_types": ["m6i.large"], "max_nodes": 2}},
+}
+ABROAD = {
+    "backup": {
+        "foreign_copies": {"models": SITE | {"region": "eu-central-1", "contents": ["models"]}}
+    },
+    "logs": {
+        "siem": {
+            "kind": "http",
+            "host": "siem.bank.ae",
+            "service_name": "com.amazonaws.vpce.eu-west-1.vpce-svc-0a1b2c3d",
+        }
+    },
+}
+
+
+def problems_of(sections: dict[str, Any], **more: Any) -> str:
+    config = {"aws": AWS | sections, **more}
+    with pytest.raises(SettingsError) as caught:
+        parse("prod", {f"falaj:{key}": json.dumps(value) for key, value in config.items()})
+    return "\n".join(caught.value.problems)
+
+
+def test_what_does_not_fit_inside_and_between_sections_is_said_in_one_list() -> None:
+    copies = {"copy_account": {"account_id": "123456789012", "vault": "copies"}}
+    said = problems_of({"audit": {"recorder": OFF}, "backup": copies})
+
+    assert "falaj:aws.audit: posture.mode: is own, but Security Hub judges" in said
+    assert "falaj:aws: backup.copy_account.account_id: is this account" in said
+
+
+def test_what_residency_forbids_of_copies_and_logs_is_said_in_one_list() -> None:
+    said = problems_of(ABROAD)
+
+    assert "falaj:aws.backup.foreign_copies.models: nothing leaves" in said
+    assert "falaj:aws.logs.siem.service_name: is in eu-west-1" in said
+
+
+def test_an_approval_opens_its_class_and_region_and_nothing_else() -> None:
+    approval = {
+        "data_class": "data",
+        "region": "eu-central-1",
+        "reference": "R-1",
+        "expires": "2999-01-01",
+    }
+    residency = {"mode": "approved-foreign-copy", "approved_copies": [approval]}
+    said = problems_of(ABROAD, residency=residency)
+
+    assert "residency.approved_copies approves: data to eu-central-1" in said

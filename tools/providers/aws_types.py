@@ -53,6 +53,30 @@ def _of_bucket(**outputs: Callable[[Resource], Any]) -> Kind:
 
 
 _KINDS: dict[str, Kind] = {
+    "aws:backup/vault:Vault": Kind(
+        identifier=given("name"),
+        outputs={"arn": arn("backup", "backup-vault:{name}"), "recoveryPoints": lambda _: 0},
+        name="name",
+        replaced_by=frozenset({"kmsKeyArn", "region"}),
+    ),
+    "aws:cloudwatch/eventRule:EventRule": Kind(
+        identifier=given("name"),
+        outputs={"arn": arn("events", "rule/{name}")},
+        name="name",
+        replaced_by=frozenset({"eventBusName", "region"}),
+    ),
+    "aws:cloudwatch/logGroup:LogGroup": Kind(
+        identifier=given("name"),
+        outputs={"arn": arn("logs", "log-group:{name}")},
+        name="name",
+        replaced_by=frozenset({"logGroupClass", "region"}),
+    ),
+    "aws:cloudwatch/metricAlarm:MetricAlarm": Kind(
+        identifier=given("name"),
+        outputs={"arn": arn("cloudwatch", "alarm:{name}")},
+        name="name",
+        replaced_by=frozenset({"region"}),
+    ),
     "aws:ec2/launchTemplate:LaunchTemplate": Kind(
         identifier=lambda resource: f"lt-{resource.unique[:17]}",
         outputs={
@@ -67,6 +91,20 @@ _KINDS: dict[str, Kind] = {
         },
         volatile=frozenset({"latestVersion", "defaultVersion"}),
         name="name",
+    ),
+    "aws:ec2/vpcEndpoint:VpcEndpoint": Kind(
+        identifier=lambda resource: f"vpce-{resource.unique[:17]}",
+        outputs={
+            "arn": arn("ec2", "vpc-endpoint/vpce-{unique}"),
+            "dnsEntries": lambda resource: [
+                {
+                    "dnsName": f"{resource.unique[:8]}.{region(resource)}.vpce.amazonaws.com",
+                    "hostedZoneId": f"Z{resource.unique[:13].upper()}",
+                }
+            ],
+            "state": lambda _: "available",
+        },
+        replaced_by=frozenset({"region", "serviceName", "vpcEndpointType", "vpcId"}),
     ),
     "aws:eks/nodeGroup:NodeGroup": Kind(
         identifier=lambda resource: (
@@ -95,6 +133,15 @@ _KINDS: dict[str, Kind] = {
         identifier=lambda resource: f"{resource.inputs['role']}/{resource.inputs['policyArn']}",
         replaced_by=frozenset({"role", "policyArn"}),
     ),
+    "aws:kinesis/firehoseDeliveryStream:FirehoseDeliveryStream": Kind(
+        identifier=lambda resource: (
+            f"arn:aws:firehose:{region(resource)}:{account(resource)}"
+            f":deliverystream/{resource.inputs['name']}"
+        ),
+        outputs={"arn": arn("firehose", "deliverystream/{name}")},
+        name="name",
+        replaced_by=frozenset({"destination", "region"}),
+    ),
     "aws:kms/alias:Alias": Kind(
         identifier=given("name"),
         outputs={
@@ -114,6 +161,33 @@ _KINDS: dict[str, Kind] = {
             "keyId": _uuid,
         },
         replaced_by=frozenset({"customerMasterKeySpec", "keyUsage", "multiRegion", "region"}),
+    ),
+    "aws:lb/loadBalancer:LoadBalancer": Kind(
+        identifier=lambda resource: f"loadbalancer/{resource.unique[:16]}",
+        outputs={
+            "arn": arn("elasticloadbalancing", "loadbalancer/net/{name}/{unique}"),
+            "dnsName": lambda resource: (
+                f"{resource.inputs['name']}-{resource.unique[:16]}"
+                f".elb.{region(resource)}.amazonaws.com"
+            ),
+            "zoneId": lambda resource: f"Z{resource.unique[:13].upper()}",
+        },
+        name="name",
+        replaced_by=frozenset({"internal", "loadBalancerType", "region"}),
+    ),
+    "aws:lb/targetGroup:TargetGroup": Kind(
+        identifier=lambda resource: f"targetgroup/{resource.unique[:16]}",
+        outputs={"arn": arn("elasticloadbalancing", "targetgroup/{name}/{unique}")},
+        name="name",
+        replaced_by=frozenset({"port", "protocol", "region", "targetType", "vpcId"}),
+    ),
+    "aws:route53/zone:Zone": Kind(
+        identifier=lambda resource: f"Z{resource.unique[:13].upper()}",
+        outputs={
+            "arn": lambda resource: f"arn:aws:route53:::hostedzone/Z{resource.unique[:13].upper()}",
+            "zoneId": lambda resource: f"Z{resource.unique[:13].upper()}",
+        },
+        replaced_by=frozenset({"name", "delegationSetId"}),
     ),
     "aws:s3/bucket:Bucket": Kind(
         identifier=given("bucket"),
@@ -143,6 +217,14 @@ _KINDS: dict[str, Kind] = {
         _of_bucket()
     ),
     "aws:s3/bucketVersioning:BucketVersioning": _of_bucket(),
+    "aws:sns/topic:Topic": Kind(
+        identifier=lambda resource: (
+            f"arn:aws:sns:{region(resource)}:{account(resource)}:{resource.inputs['name']}"
+        ),
+        outputs={"arn": arn("sns", "{name}")},
+        name="name",
+        replaced_by=frozenset({"fifoTopic", "region"}),
+    ),
 }
 
 

@@ -66,6 +66,9 @@ class AuditSettings(Section):
     threats: ThreatSettings = ThreatSettings()
     posture: PostureSettings = PostureSettings()
     access_analyzer: Provision = Provision()
+    account_defaults: Provision = Provision()
+    """What the account refuses whoever asks: public buckets, plain disks, the old metadata service.
+    One environment an account may set it."""
     alarms: AlarmSettings = AlarmSettings()
 
     @model_validator(mode="after")
