@@ -25,7 +25,9 @@ class AlarmTopicArgs:
     scope: Scope
     key_arn: pulumi.Input[str]
     webhooks: Sequence[str] = ()
-    """HTTPS addresses."""
+    """HTTPS addresses that AWS can reach."""
+    queue: bool = False
+    """Whether alarms also wait in a queue."""
 
 
 class AlarmTopic(pulumi.ComponentResource):
@@ -71,8 +73,44 @@ class AlarmTopic(pulumi.ComponentResource):
                 endpoint=webhook,
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
             )
+        if args.queue:
+            self._queue(name, args, topic)
         self.arn = topic.arn
         self.register_outputs({"arn": self.arn})
+
+    def _queue(self, name: str, args: AlarmTopicArgs, topic: aws.sns.Topic) -> None:
+        """The key's policy must let SNS in for this queue as well."""
+        child = pulumi.ResourceOptions(parent=self)
+        queue = aws.sqs.Queue(
+            f"{name}-queue",
+            name=args.scope.name(TOPIC),
+            kms_master_key_id=args.key_arn,
+            message_retention_seconds=14 * 24 * 3600,
+            opts=child,
+        )
+        policy = aws.sqs.QueuePolicy(
+            f"{name}-queue-policy",
+            queue_url=queue.id,
+            policy=document(
+                Statement(
+                    sid="TopicTells",
+                    effect="Allow",
+                    actions=("sqs:SendMessage",),
+                    resources=[queue.arn],
+                    principals={"Service": ("sns.amazonaws.com",)},
+                    conditions={"ArnEquals": {"aws:SourceArn": topic_arn(args.scope)}},
+                )
+            ),
+            opts=child,
+        )
+        aws.sns.TopicSubscription(
+            f"{name}-waiting",
+            topic=topic.arn,
+            protocol="sqs",
+            endpoint=queue.arn,
+            raw_message_delivery=True,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
+        )
 
 
 def on_event(

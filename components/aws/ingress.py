@@ -117,7 +117,7 @@ class Ingress(pulumi.ComponentResource):
         self._controller(name, args, target)
         authority = aws.secretsmanager.Secret(
             f"{name}-authority",
-            name=scope.name("certificate-authority"),
+            name=scope.secret("certificate-authority"),
             description=f"Intermediate authority of the bank: {', '.join(AUTHORITY_KEYS)}",
             kms_key_id=args.secrets_key_arn,
             # where nothing is kept, the name must be free at once

@@ -52,7 +52,7 @@ class OffSiteCopy(pulumi.ComponentResource):
         scope = args.scope
         secret = aws.secretsmanager.Secret(
             f"{name}-secret",
-            name=scope.name(args.noun),
+            name=scope.secret(args.noun),
             description=f"Credentials and passphrase of the copy {args.noun}",
             kms_key_id=args.secrets_key_arn,
             # where nothing is kept, the name must be free at once
@@ -120,7 +120,7 @@ class OffSiteCopy(pulumi.ComponentResource):
         self.job = off_site_job(
             name=job,
             region=scope.region,
-            secret=scope.name(args.noun),
+            secret=scope.secret(args.noun),
             endpoint=args.endpoint,
             target=args.target,
             schedule=args.schedule,

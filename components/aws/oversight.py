@@ -105,6 +105,7 @@ def _topic(
             scope=args.scope,
             key_arn=args.key_arns["logs"],
             webhooks=args.settings.audit.alarms.webhooks,
+            queue=args.settings.audit.alarms.queue,
         ),
         opts,
     ).arn

@@ -37,6 +37,10 @@ class Scope:
         """The ARN of the role `name(noun)`, whether it exists yet or not."""
         return f"arn:aws:iam::{self.account_id}:role/{self.name(noun)}"
 
+    def secret(self, noun: str) -> str:
+        """The name of the secret `noun`, such as ``falaj-prod/second-site``."""
+        return f"falaj-{self.environment}/{noun}"
+
     def policy_arn(self, noun: str) -> str:
         """The ARN of the customer-managed policy `name(noun)`."""
         return f"arn:aws:iam::{self.account_id}:policy/{self.name(noun)}"

@@ -212,6 +212,19 @@ def test_alarms_and_events_of_this_environment_reach_the_encrypted_topic(record:
     assert subscription.inputs["protocol"] == "https"
 
 
+def test_alarms_wait_in_an_encrypted_queue_that_only_the_topic_fills(record: Record) -> None:
+    made = record(
+        lambda: AlarmTopic("alarms", AlarmTopicArgs(scope=SCOPE, key_arn=KEY, queue=True))
+    )
+    (allowed,) = json.loads(made.the("QueuePolicy").inputs["policy"])["Statement"]
+    subscription = made.the("TopicSubscription").inputs
+
+    assert made.the("Queue").inputs["kmsMasterKeyId"] == KEY
+    assert allowed["Principal"] == {"Service": ["sns.amazonaws.com"]}
+    assert allowed["Condition"] == {"ArnEquals": {"aws:SourceArn": TOPIC}}
+    assert (subscription["protocol"], subscription["endpoint"]) == ("sqs", "arn:alarms-queue")
+
+
 # --- recorder and detectors -----------------------------------------------------------------------
 
 

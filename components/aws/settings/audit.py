@@ -54,8 +54,11 @@ class AlarmSettings(Section):
     """Whom alarms reach. E-mail is not offered: it leaves the country, unencrypted."""
 
     webhooks: tuple[HttpsUrl, ...] = ()
-    """HTTPS addresses in the country, such as that of the duty desk. Each must confirm the
-    subscription once."""
+    """HTTPS addresses in the country that AWS can reach, such as that of the duty desk. Each must
+    confirm the subscription once."""
+    queue: bool = True
+    """Whether alarms also wait in a queue, for two weeks: what is inside a closed network cannot be
+    called from outside, but can ask."""
 
 
 class AuditSettings(Section):
