@@ -252,7 +252,12 @@ def vault_statements(
         actions=_WEAKENING,
         resources=["*"],
         principals=ANYONE,
-        conditions={"ArnNotEquals": {"aws:PrincipalArn": scope.role_arn("break-glass")}},
+        conditions={
+            "ArnNotEquals": {
+                # AWS Backup takes its role to delete what is due; nobody else can take it
+                "aws:PrincipalArn": [scope.role_arn("break-glass"), scope.role_arn(ROLE)]
+            }
+        },
     )
     return (at_home, lasting) if keep else (at_home,)
 

@@ -159,12 +159,15 @@ def test_where_nothing_is_kept_the_vault_goes_with_its_stack(record: Record) -> 
     assert "DenyWeakening" not in made.the("VaultPolicy").inputs["policy"]
 
 
-def test_nobody_but_break_glass_weakens_the_vault_and_no_copy_leaves_the_country() -> None:
+def test_only_break_glass_and_the_service_weaken_the_vault_and_no_copy_goes_abroad() -> None:
     at_home, lasting = vault_statements(SCOPE, ["me-central-1"], keep=True)
 
     assert lasting.conditions == {
         "ArnNotEquals": {
-            "aws:PrincipalArn": "arn:aws:iam::123456789012:role/falaj-prod-break-glass"
+            "aws:PrincipalArn": [
+                "arn:aws:iam::123456789012:role/falaj-prod-break-glass",
+                "arn:aws:iam::123456789012:role/falaj-prod-backup",
+            ]
         }
     }
     assert "backup:DeleteRecoveryPoint" in lasting.actions
