@@ -184,6 +184,9 @@ def test_config_delivers_to_a_bucket_of_its_own_because_it_refuses_a_locked_one(
         SCOPE.bucket_arn("config")
     }
     assert not [s for s in log_delivery_statements(SCOPE) if "config.amazonaws.com" in str(s)]
+    assert {str(s.resources[0]).split("/")[0] for s in log_delivery_statements(SCOPE)} == {
+        SCOPE.bucket_arn("logs")
+    }
 
 
 # --- the topic ------------------------------------------------------------------------------------
