@@ -11,6 +11,7 @@ from typing import Any
 import pulumi
 
 from components.aws.network import NetworkIds
+from components.aws.oversight import OversightSettings
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.contract import CONTRACT_VERSION, SECRET_FIELDS, capabilities_of
 from components.local.place import LocalPlace, LocalPlaceArgs
@@ -96,6 +97,11 @@ class Platform(pulumi.ComponentResource):
                 keys=settings.aws.keys,
                 identity=settings.aws.identity,
                 secrets=settings.aws.secrets,
+                oversight=OversightSettings(
+                    audit=settings.aws.audit,
+                    backup=settings.aws.backup,
+                    logs=settings.aws.logs,
+                ),
                 node_pools=settings.aws.node_pools,
                 elastic_nodes=settings.aws.elastic_nodes,
                 service_linked_roles=settings.aws.service_linked_roles,

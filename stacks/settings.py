@@ -21,11 +21,13 @@ import yaml
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from components.aws.settings.cache import long_cache_names
-from components.aws.settings.image_registry import cache_problems
-from components.aws.settings.storage import long_team_names
 from components.aws.settings.aws import AwsSettings, beyond_the_team_budget
+from components.aws.settings.backup import unapproved_copies
+from components.aws.settings.cache import long_cache_names
 from components.aws.settings.identity import problems_of_teams
+from components.aws.settings.image_registry import cache_problems
+from components.aws.settings.log_shipping import problems_of_shipping
+from components.aws.settings.storage import long_team_names
 from components.kubernetes.settings import TeamQuota
 from components.local.settings import LocalSettings
 from components.residency import Residency
@@ -100,6 +102,12 @@ class Settings(Section):
                 quotas = {name: team.gpu_quota for name, team in self.teams.items()}
                 problems += beyond_the_team_budget(self.aws.gpu_budget, quotas)
                 problems += _problems_of_images(self.environment, self.aws)
+                problems += unapproved_copies(self.aws.backup, self.residency)
+                problems += problems_of_shipping(
+                    self.aws.logs,
+                    account_id=self.aws.account_id,
+                    regions=self.residency.allowed_regions,
+                )
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -80,6 +80,8 @@ class Recorder(mocks.Mocks):
             "keyId": f"key:{args.name}",
             "latestVersion": 7,
         }
+        if args.typ.endswith(":VpcEndpoint"):
+            made_up["dnsEntries"] = [{"dnsName": f"dns:{args.name}", "hostedZoneId": "Z0"}]
         made_up |= COMPUTED.get(args.typ, {})
         if "subnetMappings" in args.inputs:  # a firewall has an endpoint in each
             subnets = [mapping["subnetId"] for mapping in args.inputs["subnetMappings"]]

@@ -1,22 +1,30 @@
 """An environment on AWS: its parts joined, and what they fill of the contract with teams.
 
-Owns which parts there are and how they meet. The account and the EKS cluster that the node pools
-join must exist before, and the credentials of whoever runs Pulumi must be those of the
-account.
+Owns which parts there are and how they meet. The account must exist before, and the credentials of
+whoever runs Pulumi must be those of the account. Network and cluster are made here or named in the
+settings; what cannot be without one of them is left out until it is there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs
+from components.aws.access import Domain, team_role
+from components.aws.backup import TAG
+from components.aws.boundary import Boundary, BoundaryArgs
+from components.aws.cache import Cache, CacheAccess, CacheArgs, existing_cache
 from components.aws.compute import Compute, ComputeArgs, ComputeNetwork
-from components.aws.keys import DOMAINS, Domain, DomainKey, DomainKeyArgs
+from components.aws.database import Database, DatabaseAccess, DatabaseArgs, existing_database
+from components.aws.delivery_roles import DeliveryRoles, DeliveryRolesArgs
+from components.aws.identity import WorkloadIdentities, WorkloadIdentitiesArgs
+from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
+from components.aws.keys import DOMAINS, DomainKey, DomainKeyArgs
+from components.aws.log_delivery import config_delivery_statements, log_delivery_statements
 from components.aws.network import (
     GivenNetwork,
     GivenNetworkArgs,
@@ -24,96 +32,139 @@ from components.aws.network import (
     NetworkArgs,
     NetworkIds,
 )
+from components.aws.organisation import service_control_policy
+from components.aws.oversight import Oversight, OversightArgs, OversightSettings, make_oversight
+from components.aws.placement import Placement
 from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.scope import Scope
+from components.aws.secrets import GeneratedSecrets, GeneratedSecretsArgs
+from components.aws.settings.backup import STANDARD
+from components.aws.settings.cache import CacheSettings
 from components.aws.settings.cluster import ClusterSettings, ExistingCluster
+from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.elastic_nodes import ElasticNodesSettings
+from components.aws.settings.identity import IdentitySettings
+from components.aws.settings.image_registry import ImageRegistrySettings
+from components.aws.settings.keys import KeySettings
 from components.aws.settings.network import ExistingNetwork, NetworkSettings
 from components.aws.settings.node_pool import NodePoolSettings, PoolSettings
+from components.aws.settings.secrets import SecretsSettings
+from components.aws.settings.storage import StorageSettings
+from components.aws.settings.stream import StreamSettings
+from components.aws.storage import Storage, StorageArgs, make_storage
+from components.aws.stream import Stream, StreamAccess, StreamArgs, existing_stream
+from components.images import read_catalogue
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Team, TeamArgs
 from components.tags import tags
 
+Keys = Mapping[Domain, DomainKey]
+
 
 @dataclass(frozen=True, kw_only=True)
 class AwsPlaceArgs:
-    """An environment's account, region and sizes."""
+    """An environment's account, region and sizes, and the section of the settings of each part."""
 
     environment: str
     owner: str
     residency_mode: str
     account_id: str
     region: str
+    allowed_regions: Sequence[str] = ()
+    """Where roles may act; empty for `region` alone."""
+    keep_data: bool = True
+    """Whether stores of data outlive the stack."""
     network: NetworkSettings | None = None
     existing_network: ExistingNetwork | None = None
     network_ids: NetworkIds | None = None
     """Of the network that the bootstrap made; stands over the other two."""
-    node_pools: Mapping[str, NodePoolSettings]
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     existing_cluster: ExistingCluster | None = None
     """Joined instead of making `cluster`."""
+    node_pools: Mapping[str, NodePoolSettings] = field(default_factory=dict)
     elastic_nodes: ElasticNodesSettings | None = None
     service_linked_roles: Sequence[str] = ()
     administrators: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """Noun → ARN of a role that administers a cluster that is made; `apply` where none is named."""
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    stream: StreamSettings = field(default_factory=StreamSettings)
+    placement: Placement | None = None
+    """Where stores of data stand, and from where data is used; stands over the network and the
+    cluster that are made here."""
+    image_registry: ImageRegistrySettings = field(default_factory=ImageRegistrySettings)
+    keys: KeySettings = field(default_factory=KeySettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    secrets: SecretsSettings = field(default_factory=SecretsSettings)
+    oversight: OversightSettings | None = None
+    """Trail, backups and log shipping; `None` leaves them out."""
     teams: Mapping[str, TeamQuota] = field(default_factory=dict)
-    """Deployed once `kubeconfig` says how to reach the cluster."""
+    """Deployed once a cluster is made here, or `kubeconfig` says how to reach one."""
     kubeconfig: pulumi.Input[str] | None = None
-    keep_data: bool = True
-    """Whether stores of data outlive the stack."""
 
 
 class AwsPlace(pulumi.ComponentResource):
     """The parts of an environment on AWS; `fields` is what they fill of `PlatformOutputs`."""
 
     fields: dict[str, pulumi.Input[Any]]
+    storage: Storage
+    database: DatabaseAccess | None = None
+    cache: CacheAccess | None = None
+    stream: StreamAccess | None = None
+    """How they are reached; `None` where there is none yet."""
+    break_glass_arn: pulumi.Output[str] | None
+    """Whose use is an alarm; `None` where nobody may break the glass."""
 
     def __init__(
         self, name: str, args: AwsPlaceArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("falaj:aws:AwsPlace", name, None, opts)
+        self._name, self._args = name, args
         provider = RegionProvider(
             f"{name}-provider",
             RegionProviderArgs(
-                account_id=args.account_id,
-                region=args.region,
-                default_tags=self._tags(args),
+                account_id=args.account_id, region=args.region, default_tags=self._tags()
             ),
             pulumi.ResourceOptions(parent=self),
         )
         # this component makes the provider, so its children cannot inherit it
-        child = pulumi.ResourceOptions(parent=self, provider=provider.provider)
+        self._child = child = pulumi.ResourceOptions(parent=self, provider=provider.provider)
+        regions = args.allowed_regions or (args.region,)
+        self._scope = Scope(
+            environment=args.environment, account_id=args.account_id, region=args.region
+        )
+        boundary = Boundary(
+            f"{name}-boundary",
+            BoundaryArgs(scope=self._scope, allowed_regions=regions, keep=args.keep_data),
+            child,
+        )
+        self._scope = replace(self._scope, boundary_arn=boundary.arn)
 
-        scope = Scope(environment=args.environment, account_id=args.account_id, region=args.region)
-        keys = {
-            domain: DomainKey(
-                f"{name}-{domain}",
-                DomainKeyArgs(scope=scope, domain=domain),
-                child,
-            )
-            for domain in DOMAINS
-        }
-        stores = {
-            content: ArtifactStore(
-                f"{name}-{content}-store",
-                ArtifactStoreArgs(
-                    bucket=scope.bucket(content),
-                    key_arn=keys["artifacts"].arn,
-                    data_classification="confidential",
-                    keep=args.keep_data,
-                ),
-                child,
-            )
-            for content in ("artifacts", "data")
-        }
-        network = self._network(name, args, scope, keys, child)
-        compute = self._compute(name, args, scope, keys, child, network=network)
+        keys, team_keys = self._keys()
+        delivery = DeliveryRoles(
+            f"{name}-delivery",
+            DeliveryRolesArgs(scope=self._scope, settings=args.identity, keep=args.keep_data),
+            child,
+        )
+        self.break_glass_arn = delivery.break_glass_arn
+        network = self._network(keys)
+        self.storage = self._storage(keys, network)
+        compute = self._compute(keys, network, delivery.apply_arn)
+        self._data_services(keys, self._placement(network, compute))
+        self._images(keys)
+        identities = self._identities(keys, team_keys, compute)
+        self.oversight = self._oversight(keys, compute, regions)
 
         self.fields = {
             "region": args.region,
-            "encryption_keys": {domain: key.arn for domain, key in keys.items()},
-            "artifact_uri": stores["artifacts"].uri,
-            "data_uri": stores["data"].uri,
+            "organisation_policy": service_control_policy(regions),
+            "encryption_keys": {
+                **{domain: key.arn for domain, key in keys.items()},
+                **{team_role(team): key.arn for team, key in team_keys.items()},
+            },
+            "artifact_uri": self.storage.stores["artifacts"].uri,
+            "data_uri": self.storage.stores["data"].uri,
             "object_store_region": args.region,
             "node_pools": {
                 pool: {
@@ -122,12 +173,12 @@ class AwsPlace(pulumi.ComponentResource):
                     "min_nodes": shape.min_nodes if isinstance(shape, NodePoolSettings) else 0,
                     "max_nodes": shape.max_nodes,
                 }
-                for pool, shape in self._pools(args).items()
+                for pool, shape in self._pools().items()
             },
         }
         kubeconfig = args.kubeconfig if args.kubeconfig is not None else compute.kubeconfig
         if kubeconfig is not None:
-            self.fields |= self._on_the_cluster(name, args, kubeconfig, compute)
+            self.fields |= self._on_the_cluster(kubeconfig, compute, identities)
         elif args.teams:
             pulumi.log.warn(
                 "teams are not deployed: set the secret falaj:kubeconfig once the cluster answers",
@@ -135,106 +186,265 @@ class AwsPlace(pulumi.ComponentResource):
             )
         self.register_outputs({})
 
-    @staticmethod
-    def _network(
-        name: str,
-        args: AwsPlaceArgs,
-        scope: Scope,
-        keys: Mapping[Domain, DomainKey],
-        child: pulumi.ResourceOptions,
-    ) -> Network | GivenNetwork | None:
+    def _tags(self) -> dict[str, str]:
+        args = self._args
+        own = tags(
+            environment=args.environment, owner=args.owner, residency_mode=args.residency_mode
+        )
+        backed_up = args.oversight is not None and args.oversight.backup.own
+        return own | ({TAG: STANDARD} if backed_up else {})
+
+    def _pools(self) -> dict[str, PoolSettings]:
+        elastic = self._args.elastic_nodes
+        return {**self._args.node_pools, **(elastic.pools if elastic is not None else {})}
+
+    def _keys(self) -> tuple[dict[Domain, DomainKey], dict[str, DomainKey]]:
+        """The keys of the domains, and those of teams where teams have their own."""
+        args = self._args
+
+        def key(
+            subject: str, *, domain: Domain | None = None, team: str | None = None
+        ) -> DomainKey:
+            return DomainKey(
+                f"{self._name}-{subject}",
+                DomainKeyArgs(
+                    scope=self._scope,
+                    domain=domain,
+                    team=team,
+                    settings=args.keys,
+                    keep=args.keep_data,
+                ),
+                self._child,
+            )
+
+        teams = args.teams if args.keys.team_keys else {}
+        return (
+            {domain: key(domain, domain=domain) for domain in DOMAINS},
+            {team: key(f"team-{team}-data", team=team) for team in teams},
+        )
+
+    def _network(self, keys: Keys) -> Network | GivenNetwork | None:
+        args = self._args
         ids = args.network_ids
         if ids is None and args.existing_network is not None:
             ids = NetworkIds.of(args.existing_network)
         if ids is not None:
             trusted = args.network.trusted_accounts if args.network is not None else ()
             return GivenNetwork(
-                f"{name}-network",
-                GivenNetworkArgs(scope=scope, ids=ids, trusted_accounts=trusted),
-                child,
+                f"{self._name}-network",
+                GivenNetworkArgs(scope=self._scope, ids=ids, trusted_accounts=trusted),
+                self._child,
             )
         if args.network is None:
             return None
         return Network(
-            f"{name}-network",
+            f"{self._name}-network",
             NetworkArgs(
-                scope=scope,
+                scope=self._scope,
                 network=args.network,
                 log_key_arn=keys["logs"].arn,
                 keep=args.keep_data,
             ),
-            child,
+            self._child,
         )
 
-    @staticmethod
-    def _pools(args: AwsPlaceArgs) -> dict[str, PoolSettings]:
-        elastic = args.elastic_nodes.pools if args.elastic_nodes is not None else {}
-        return {**args.node_pools, **elastic}
-
-    @staticmethod
-    def _tags(args: AwsPlaceArgs) -> dict[str, str]:
-        return tags(
-            environment=args.environment, owner=args.owner, residency_mode=args.residency_mode
+    def _storage(self, keys: Keys, network: Network | GivenNetwork | None) -> Storage:
+        args = self._args
+        vpc_id = network.vpc_id if network is not None else None
+        return make_storage(
+            self._name,
+            StorageArgs(
+                scope=self._scope,
+                storage=args.storage,
+                key_arns={domain: key.arn for domain, key in keys.items()},
+                keep=args.keep_data,
+                vpc_id=args.placement.vpc_id if args.placement is not None else vpc_id,
+                teams=args.teams,
+                deliveries={
+                    "logs": log_delivery_statements(self._scope),
+                    "config": config_delivery_statements(self._scope),
+                },
+            ),
+            self._child,
         )
 
     def _compute(
         self,
-        name: str,
-        args: AwsPlaceArgs,
-        scope: Scope,
-        keys: Mapping[Domain, DomainKey],
-        child: pulumi.ResourceOptions,
-        *,
+        keys: Keys,
         network: Network | GivenNetwork | None,
+        apply_arn: pulumi.Input[str] | None,
     ) -> Compute:
+        args = self._args
         plan = args.network or NetworkSettings()
+        reached = None
+        if network is not None:
+            runner = network.runner_group_id
+            reached = ComputeNetwork(
+                vpc_id=network.vpc_id,
+                cidrs=[network.cidr],
+                private_subnet_ids=network.private_subnet_ids,
+                service_cidr=str(plan.service_cidr),
+                max_pods=plan.max_pods,
+                api_security_group_ids={"runner": runner} if runner is not None else {},
+                ready=network.ready,
+            )
         return Compute(
-            name,
+            self._name,
             ComputeArgs(
-                scope=scope,
+                scope=self._scope,
                 cluster=args.cluster,
                 existing_cluster=args.existing_cluster,
                 node_pools=args.node_pools,
                 elastic_nodes=args.elastic_nodes,
                 service_linked_roles=args.service_linked_roles,
-                network=ComputeNetwork(
-                    vpc_id=network.vpc_id,
-                    cidrs=[network.cidr],
-                    private_subnet_ids=network.private_subnet_ids,
-                    service_cidr=str(plan.service_cidr),
-                    max_pods=plan.max_pods,
-                    api_security_group_ids={"runner": network.runner_group_id}
-                    if network.runner_group_id is not None
-                    else {},
-                    ready=network.ready,
-                )
-                if network is not None
-                else None,
+                network=reached,
                 key_arn=keys["cluster"].arn,
                 logs_key_arn=keys["logs"].arn,
-                administrators=args.administrators or {"apply": scope.role_arn("apply")},
+                administrators=args.administrators
+                or {"apply": apply_arn or self._scope.role_arn("apply")},
                 keep=args.keep_data,
-                tags=self._tags(args),
+                tags=self._tags(),
+                # a node whose disk may not be decrypted ends as it starts
+                wait_for=[*keys["cluster"].ready, *keys["logs"].ready],
             ),
-            child,
+            self._child,
+        )
+
+    def _placement(
+        self, network: Network | GivenNetwork | None, compute: Compute
+    ) -> Placement | None:
+        """Isolated subnets beside nodes that may connect; `None` until there are both."""
+        if self._args.placement is not None or network is None or compute.cluster is None:
+            return self._args.placement
+        return Placement(
+            vpc_id=network.vpc_id,
+            subnet_ids=list(network.isolated_subnet_ids.values()),
+            client_security_group_id=compute.cluster.node_security_group_id,
+        )
+
+    def _data_services(self, keys: Keys, placement: Placement | None) -> None:
+        """Those of somebody else, or our own once there is a network for them."""
+        name, args = self._name, self._args
+        if args.database.existing is not None:
+            self.database = existing_database(
+                self._scope, args.database.existing, args.database.consumers
+            )
+        if args.cache.existing is not None:
+            self.cache = existing_cache(args.cache.existing)
+        if args.stream.existing is not None:
+            self.stream = existing_stream(args.stream.existing)
+        if placement is None:
+            return
+        common: dict[str, Any] = {
+            "scope": self._scope,
+            "placement": placement,
+            "key_arn": keys["database"].arn,
+            "log_key_arn": keys["logs"].arn,
+            "keep": args.keep_data,
+        }
+        if args.database.existing is None:
+            self.database = Database(
+                f"{name}-database",
+                DatabaseArgs(
+                    **common,
+                    settings=args.database,
+                    administrator_key_arn=keys["secrets"].arn,
+                ),
+                self._child,
+            ).access
+        if args.cache.kind == "elasticache":
+            self.cache = Cache(
+                f"{name}-cache", CacheArgs(**common, settings=args.cache), self._child
+            ).access
+        if args.stream.kind == "msk":
+            self.stream = Stream(
+                f"{name}-stream", StreamArgs(**common, settings=args.stream), self._child
+            ).access
+
+    def _images(self, keys: Keys) -> None:
+        ImageRegistry(
+            f"{self._name}-images",
+            ImageRegistryArgs(
+                scope=self._scope,
+                repositories=read_catalogue().repositories(),
+                key_arn=keys["artifacts"].arn,
+                keep=self._args.keep_data,
+                settings=self._args.image_registry,
+            ),
+            self._child,
+        )
+
+    def _identities(
+        self, keys: Keys, team_keys: Mapping[str, DomainKey], compute: Compute
+    ) -> WorkloadIdentities:
+        args = self._args
+        GeneratedSecrets(
+            f"{self._name}-secrets",
+            GeneratedSecretsArgs(
+                scope=self._scope,
+                teams=tuple(args.teams),
+                settings=args.secrets,
+                keep=args.keep_data,
+                secrets_key_arn=keys["secrets"].arn,
+                logs_key_arn=keys["logs"].arn,
+            ),
+            self._child,
+        )
+        return WorkloadIdentities(
+            f"{self._name}-identity",
+            WorkloadIdentitiesArgs(
+                scope=self._scope,
+                teams=tuple(args.teams),
+                key_arns={domain: key.arn for domain, key in keys.items()},
+                team_key_arns={team: key.arn for team, key in team_keys.items()},
+                cluster_name=self._cluster_name(compute),
+            ),
+            self._child,
+        )
+
+    def _cluster_name(self, compute: Compute) -> pulumi.Input[str] | None:
+        if compute.cluster is not None:
+            return compute.cluster.cluster_name
+        existing = self._args.existing_cluster
+        return existing.name if existing is not None else None
+
+    def _oversight(self, keys: Keys, compute: Compute, regions: Sequence[str]) -> Oversight | None:
+        args = self._args
+        if args.oversight is None:
+            return None
+        cluster = self._cluster_name(compute) or self._scope.cluster()
+        stores = self.storage.stores
+        return make_oversight(
+            self._name,
+            OversightArgs(
+                scope=self._scope,
+                settings=args.oversight,
+                allowed_regions=regions,
+                key_arns={str(domain): key.arn for domain, key in keys.items()},
+                cluster_name=cluster,
+                cluster_log_group=pulumi.Output.concat("/aws/eks/", cluster, "/cluster"),
+                keep=args.keep_data,
+                ready=[*stores["logs"].ready, *stores["config"].ready, *keys["logs"].ready],
+            ),
+            self._child,
         )
 
     def _on_the_cluster(
         self,
-        name: str,
-        args: AwsPlaceArgs,
         kubeconfig: pulumi.Input[str],
         compute: Compute,
+        identities: WorkloadIdentities,
     ) -> dict[str, pulumi.Input[Any]]:
+        args = self._args
         secret = pulumi.Output.secret(kubeconfig)
         provider = compute.provider or kubernetes.Provider(
-            f"{name}-kubernetes",
+            f"{self._name}-kubernetes",
             kubeconfig=secret,
             opts=pulumi.ResourceOptions(parent=self),
         )
         teams = {
             team: Team(
-                f"{name}-team-{team}",
+                f"{self._name}-team-{team}",
                 TeamArgs(team=team, quota=quota),
                 # made here, like the provider of the account; a team comes to a cluster that is
                 # ready and leaves while its controllers are still there
@@ -247,6 +457,7 @@ class AwsPlace(pulumi.ComponentResource):
             "teams": {
                 team: {
                     "namespace": teams[team].namespace,
+                    "role": identities.roles[team_role(team)],
                     "cpu_quota": quota.cpu_quota,
                     "memory_quota_gib": quota.memory_quota_gib,
                     "gpu_quota": quota.gpu_quota,

@@ -72,6 +72,10 @@ class Scope:
         """The ARN of `resource` of `service` in this account and region."""
         return f"arn:aws:{service}:{self.region}:{self.account_id}:{resource}"
 
+    def log_group(self, noun: str) -> str:
+        """The name of the log group of `noun`."""
+        return f"/falaj/{self.environment}/{noun}"
+
     def service(self, name: str) -> str:
         """The regional name of a service, as `kms:ViaService` has it."""
         return f"{name}.{self.region}.amazonaws.com"

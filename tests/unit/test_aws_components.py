@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pytest
 
-from components.aws.keys import DOMAINS
 from components.aws.node_pool import GPU_TAINT
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.aws.settings.cluster import ExistingCluster
@@ -77,8 +76,6 @@ def test_every_resource_is_tagged_by_the_provider(place: Recording) -> None:
     assert set(expected) == {
         *("environment", "owner", "residency", "data-classification", "managed-by"),
     }
-
-
 
 
 @pytest.mark.parametrize("pool", ["general", "accelerated"])

@@ -62,6 +62,8 @@ def _stream_arn(kind: str, name: str, resource: Resource) -> str:
 def _queue_url(resource: Resource) -> str:
     name = resource.inputs["name"]
     return f"https://sqs.{region(resource)}.amazonaws.com/{account(resource)}/{name}"
+
+
 def _issuer_arn(resource: Resource) -> str:
     host = str(resource.inputs["url"]).removeprefix("https://")
     return f"arn:aws:iam::{account(resource)}:oidc-provider/{host}"
@@ -108,18 +110,6 @@ def _of_cluster(path: str, *names: str) -> Kind:
     )
 
 
-def _issuer_arn(resource: Resource) -> str:
-    """The ARN of an identity provider, which is its id too."""
-    issuer = str(resource.inputs["url"]).removeprefix("https://")
-    return f"arn:aws:iam::{account(resource)}:oidc-provider/{issuer}"
-
-
-def _queue_url(resource: Resource) -> str:
-    """The address of a queue, which is its id too."""
-    host = f"https://sqs.{region(resource)}.amazonaws.com"
-    return f"{host}/{account(resource)}/{resource.inputs['name']}"
-
-
 def _placed(resource: Resource) -> Properties:
     """Where a cluster is, and the security group that EKS makes for it."""
     before = resource.previous.get("vpcConfig")
@@ -140,6 +130,30 @@ def _of_repository() -> Kind:
 
 
 _KINDS: dict[str, Kind] = {
+    "aws:backup/vault:Vault": Kind(
+        identifier=given("name"),
+        outputs={"arn": arn("backup", "backup-vault:{name}"), "recoveryPoints": lambda _: 0},
+        name="name",
+        replaced_by=frozenset({"kmsKeyArn", "region"}),
+    ),
+    "aws:cloudwatch/eventRule:EventRule": Kind(
+        identifier=given("name"),
+        outputs={"arn": arn("events", "rule/{name}")},
+        name="name",
+        replaced_by=frozenset({"eventBusName", "region"}),
+    ),
+    "aws:cloudwatch/logGroup:LogGroup": Kind(
+        identifier=given("name"),
+        outputs={"arn": arn("logs", "log-group:{name}")},
+        name="name",
+        replaced_by=frozenset({"logGroupClass", "region"}),
+    ),
+    "aws:cloudwatch/metricAlarm:MetricAlarm": Kind(
+        identifier=given("name"),
+        outputs={"arn": arn("cloudwatch", "alarm:{name}")},
+        name="name",
+        replaced_by=frozenset({"region"}),
+    ),
     "aws:ec2/launchTemplate:LaunchTemplate": Kind(
         identifier=lambda resource: f"lt-{resource.unique[:17]}",
         outputs={
@@ -219,6 +233,20 @@ _KINDS: dict[str, Kind] = {
         replaced_by=frozenset({"prefix", "region"}),
     ),
     "aws:ecr/repositoryPolicy:RepositoryPolicy": _of_repository(),
+    "aws:ec2/vpcEndpoint:VpcEndpoint": Kind(
+        identifier=lambda resource: f"vpce-{resource.unique[:17]}",
+        outputs={
+            "arn": arn("ec2", "vpc-endpoint/vpce-{unique}"),
+            "dnsEntries": lambda resource: [
+                {
+                    "dnsName": f"{resource.unique[:8]}.{region(resource)}.vpce.amazonaws.com",
+                    "hostedZoneId": f"Z{resource.unique[:13].upper()}",
+                }
+            ],
+            "state": lambda _: "available",
+        },
+        replaced_by=frozenset({"region", "serviceName", "vpcEndpointType", "vpcId"}),
+    ),
     "aws:eks/nodeGroup:NodeGroup": Kind(
         identifier=lambda resource: (
             f"{resource.inputs['clusterName']}:{resource.inputs['nodeGroupName']}"
@@ -295,6 +323,15 @@ _KINDS: dict[str, Kind] = {
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": Kind(
         identifier=lambda resource: f"{resource.inputs['role']}/{resource.inputs['policyArn']}",
         replaced_by=frozenset({"role", "policyArn"}),
+    ),
+    "aws:kinesis/firehoseDeliveryStream:FirehoseDeliveryStream": Kind(
+        identifier=lambda resource: (
+            f"arn:aws:firehose:{region(resource)}:{account(resource)}"
+            f":deliverystream/{resource.inputs['name']}"
+        ),
+        outputs={"arn": arn("firehose", "deliverystream/{name}")},
+        name="name",
+        replaced_by=frozenset({"destination", "region"}),
     ),
     "aws:kms/alias:Alias": Kind(
         identifier=given("name"),
@@ -401,6 +438,33 @@ _KINDS: dict[str, Kind] = {
         name="name",
         replaced_by=frozenset({"name", "packageType", "region"}),
     ),
+    "aws:lb/loadBalancer:LoadBalancer": Kind(
+        identifier=lambda resource: f"loadbalancer/{resource.unique[:16]}",
+        outputs={
+            "arn": arn("elasticloadbalancing", "loadbalancer/net/{name}/{unique}"),
+            "dnsName": lambda resource: (
+                f"{resource.inputs['name']}-{resource.unique[:16]}"
+                f".elb.{region(resource)}.amazonaws.com"
+            ),
+            "zoneId": lambda resource: f"Z{resource.unique[:13].upper()}",
+        },
+        name="name",
+        replaced_by=frozenset({"internal", "loadBalancerType", "region"}),
+    ),
+    "aws:lb/targetGroup:TargetGroup": Kind(
+        identifier=lambda resource: f"targetgroup/{resource.unique[:16]}",
+        outputs={"arn": arn("elasticloadbalancing", "targetgroup/{name}/{unique}")},
+        name="name",
+        replaced_by=frozenset({"port", "protocol", "region", "targetType", "vpcId"}),
+    ),
+    "aws:route53/zone:Zone": Kind(
+        identifier=lambda resource: f"Z{resource.unique[:13].upper()}",
+        outputs={
+            "arn": lambda resource: f"arn:aws:route53:::hostedzone/Z{resource.unique[:13].upper()}",
+            "zoneId": lambda resource: f"Z{resource.unique[:13].upper()}",
+        },
+        replaced_by=frozenset({"name", "delegationSetId"}),
+    ),
     "aws:s3/bucket:Bucket": Kind(
         identifier=given("bucket"),
         outputs={
@@ -452,6 +516,14 @@ _KINDS: dict[str, Kind] = {
         outputs={"arn": _secret_arn},
         name="name",
         replaced_by=frozenset({"name", "region"}),
+    ),
+    "aws:sns/topic:Topic": Kind(
+        identifier=lambda resource: (
+            f"arn:aws:sns:{region(resource)}:{account(resource)}:{resource.inputs['name']}"
+        ),
+        outputs={"arn": arn("sns", "{name}")},
+        name="name",
+        replaced_by=frozenset({"fifoTopic", "region"}),
     ),
 }
 

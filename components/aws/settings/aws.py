@@ -7,13 +7,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from components.aws.settings.cache import CacheSettings
-from components.aws.settings.controllers import services_called
-from components.aws.settings.database import DatabaseSettings
 from components.aws.regions import region_data
+from components.aws.settings.audit import AuditSettings
+from components.aws.settings.backup import BackupSettings, problems_of_backup
+from components.aws.settings.cache import CacheSettings
 from components.aws.settings.cluster import ClusterSettings, ExistingCluster, problems_of_cluster
 from components.aws.settings.controllers import services_called
+from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.elastic_nodes import ElasticNodesSettings, GpuBudget
+from components.aws.settings.identity import IdentitySettings
+from components.aws.settings.image_registry import ImageRegistrySettings
+from components.aws.settings.keys import KeySettings, problems_of_keys
+from components.aws.settings.log_shipping import LogShippingSettings
 from components.aws.settings.network import (
     ExistingNetwork,
     NetworkSettings,
@@ -23,6 +28,7 @@ from components.aws.settings.network import (
 )
 from components.aws.settings.node_pool import NodePoolSettings, PoolSettings, problems_of_pool
 from components.aws.settings.runner import RunnerSettings, runner_problems
+from components.aws.settings.secrets import SecretsSettings
 from components.aws.settings.storage import StorageSettings, undeletable
 from components.aws.settings.stream import StreamSettings
 from components.section import Name, Section
@@ -58,6 +64,13 @@ class AwsSettings(Section):
     database: DatabaseSettings = DatabaseSettings()
     cache: CacheSettings = CacheSettings()
     stream: StreamSettings = StreamSettings()
+    image_registry: ImageRegistrySettings = ImageRegistrySettings()
+    keys: KeySettings = KeySettings()
+    identity: IdentitySettings = IdentitySettings()
+    secrets: SecretsSettings = SecretsSettings()
+    audit: AuditSettings = AuditSettings()
+    backup: BackupSettings = BackupSettings()
+    logs: LogShippingSettings = LogShippingSettings()
 
     @property
     def pools(self) -> Mapping[str, PoolSettings]:
@@ -80,6 +93,8 @@ class AwsSettings(Section):
             *_pools_of_one_name(self),
             *_beyond_the_gpu_budget(self),
             *undeletable(self.storage, keep_data=self.keep_data),
+            *problems_of_keys(self.keys, keep_data=self.keep_data),
+            *problems_of_backup(self.backup, account_id=self.account_id, keep_data=self.keep_data),
         ]
         if problems:
             raise ValueError("\n".join(problems))

@@ -1,0 +1,128 @@
+"""The way in, on mocks: who reaches the load balancer, where it sends them, and by which name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import ValidationError
+
+from components.aws.ingress import NAMESPACE, SERVICE_ACCOUNT, Ingress, IngressArgs
+from components.aws.scope import Scope
+from components.aws.settings.ingress import IngressSettings
+
+if TYPE_CHECKING:
+    from conftest import Recording
+
+Record = Callable[[Callable[[], object]], "Recording"]
+SCOPE = Scope(environment="prod", account_id="123456789012", region="me-central-1")
+
+
+def ingress_of(record: Record, *, keep: bool = True, **settings: Any) -> Recording:
+    args = IngressArgs(
+        scope=SCOPE,
+        settings=IngressSettings.model_validate(settings),
+        vpc_id="vpc-1",
+        subnet_ids=["subnet-1", "subnet-2"],
+        zone_id="Z1",
+        domain="prod.falaj.internal",
+        cluster_name="falaj-prod",
+        node_security_group_id="sg-nodes",
+        secrets_key_arn=SCOPE.arn("kms", "key/secrets"),
+        keep=keep,
+    )
+    return record(lambda: Ingress("ingress", args))
+
+
+@pytest.fixture
+def ingress(record: Record) -> Recording:
+    return ingress_of(record)
+
+
+def test_the_load_balancer_is_internal_in_the_private_subnets(ingress: Recording) -> None:
+    balancer = ingress.the("LoadBalancer").inputs
+
+    assert balancer["internal"] is True
+    assert balancer["subnets"] == ["subnet-1", "subnet-2"]
+    assert balancer["securityGroups"] == ["id:ingress-group"]
+    assert len(balancer["name"]) <= 32
+
+
+def test_tls_passes_through_to_the_gateways_pods(ingress: Recording) -> None:
+    listener, target = ingress.the("Listener").inputs, ingress.the("TargetGroup").inputs
+
+    assert (listener["port"], listener["protocol"]) == (443, "TCP")
+    assert listener["defaultActions"] == [
+        {"type": "forward", "targetGroupArn": "arn:ingress-gateway"}
+    ]
+    assert (target["targetType"], target["port"]) == ("ip", 8443)
+
+
+def test_clients_reach_it_from_their_networks_and_it_reaches_the_gateways_port_alone(
+    record: Record,
+) -> None:
+    made = ingress_of(record, client_cidrs=["10.20.0.0/16", "10.30.0.0/16"])
+    rules = {one.name: one.inputs for one in made.of("SecurityGroupIngressRule")}
+    clients = [rule for rule in rules.values() if rule["securityGroupId"] == "id:ingress-group"]
+    (nodes,) = [rule for rule in rules.values() if rule["securityGroupId"] == "sg-nodes"]
+    out = made.the("SecurityGroupEgressRule").inputs
+
+    assert {rule["cidrIpv4"] for rule in clients} == {"10.20.0.0/16", "10.30.0.0/16"}
+    assert {(rule["fromPort"], rule["toPort"]) for rule in clients} == {(443, 443)}
+    assert nodes["referencedSecurityGroupId"] == "id:ingress-group"
+    assert (nodes["fromPort"], nodes["toPort"]) == (out["fromPort"], out["toPort"]) == (8443, 8443)
+    assert out["referencedSecurityGroupId"] == "sg-nodes"
+
+
+def test_each_host_is_a_name_of_the_load_balancer_in_the_private_zone(record: Record) -> None:
+    made = ingress_of(record, hosts=["serving", "tracking"])
+
+    assert {one.inputs["name"] for one in made.of("Record")} == {
+        "serving.prod.falaj.internal",
+        "tracking.prod.falaj.internal",
+    }
+    assert {one.inputs["zoneId"] for one in made.of("Record")} == {"Z1"}
+
+
+def test_the_controller_looks_around_and_registers_in_one_target_group(ingress: Recording) -> None:
+    allowed = json.loads(ingress.the("RolePolicy").inputs["policy"])["Statement"]
+    look, register = allowed
+
+    assert {action.partition(":")[2][:8] for action in look["Action"]} == {"Describe"}
+    assert register["Resource"] == ["arn:ingress-gateway"]
+    association = ingress.the("PodIdentityAssociation").inputs
+    assert association["roleArn"] == "arn:ingress-role"
+    assert (association["namespace"], association["serviceAccount"]) == (
+        NAMESPACE,
+        SERVICE_ACCOUNT,
+    )
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_stands_in_the_way_of_destroying_is_there_only_where_data_is_kept(
+    record: Record, *, keep: bool
+) -> None:
+    made = ingress_of(record, keep=keep)
+
+    assert made.the("LoadBalancer").inputs["enableDeletionProtection"] is keep
+    assert made.the("Secret").inputs["recoveryWindowInDays"] == (30 if keep else 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"client_cidrs": ["0.0.0.0/0"]}, "0.0.0.0/0 is no private network"),
+        ({"client_cidrs": ["10.0.0.0/8", "10.1.0.0/16"]}, "10.0.0.0/8 and 10.1.0.0/16 overlap"),
+        ({"client_cidrs": []}, "nobody could reach"),
+        ({"client_cidrs": ["10.1.2.3/8"]}, "not a valid IPv4 network"),
+        ({"hosts": ["serving", "serving"]}, "names one twice"),
+        ({"hosts": ["a.b"]}, "pattern"),
+        ({"gateway_port": 443}, "greater than or equal to 1024"),
+        ({"mode": "existing"}, "without a reason"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        IngressSettings.model_validate(settings)
