@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,7 +30,7 @@ def plan(
         bool, typer.Option("--json", help="Print each planned resource with its inputs.")
     ] = False,
 ) -> None:
-    """List what an environment would be made of, checked against the policy pack.
+    """List what an environment would be made of, checked against the policy packs.
 
     Example: falaj plan --offline -s dev
     """
@@ -54,7 +55,15 @@ def plan(
         )
     console = Console()
     console.print(table)
-    console.print("The residency pack has nothing against it. Nothing was made, nobody was asked.")
+    names = ", ".join(Path(pack).name for pack in packs())
+    console.print(f"Held to the packs {names}. Nothing was made, nobody was asked.")
+
+
+def packs() -> list[str]:
+    """The directories of the policy packs that every environment is held to."""
+    return sorted(
+        str(file.parent) for file in (clone.ROOT / "policies").glob("*/PulumiPolicy.yaml")
+    )
 
 
 def planned(environment: str) -> list[dict[str, Any]]:
@@ -63,9 +72,9 @@ def planned(environment: str) -> list[dict[str, Any]]:
     Each has urn, type, name, region, inputs (secrets masked, `UNKNOWN` where it is), provider,
     parent and dependencies. Raises `OfflineError` when the preview or a policy fails.
     """
+    held = [part for pack in packs() for part in ("--policy-pack", pack)]
     with offline(environment) as stack:
-        pack = str(clone.ROOT / "policies" / "residency")
-        preview = stack.pulumi("preview", "--json", "--policy-pack", pack)
+        preview = stack.pulumi("preview", "--json", *held)
     try:
         report = json.loads(preview.stdout)
         states = [step["newState"] for step in report["steps"]]
