@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Iterator
 
 import aws_documents
@@ -13,7 +12,7 @@ from aws_forms import of_bucket as _of_bucket
 from aws_forms import uuid_of as _uuid
 from aws_kinds import KINDS
 from pulumi import _types
-from standin import UNKNOWN, Catalogue, Kind, Properties, Resource, serve
+from standin import UNKNOWN, Catalogue, Kind, Properties, Resource, required, serve
 
 _TAKEN = {
     "ec2/launchTemplate": "InvalidLaunchTemplateName.AlreadyExistsException",
@@ -433,7 +432,7 @@ class Aws(Catalogue):
         if service == "s3" and type_name.startswith("bucket") and "bucket" in known:
             return _of_bucket()
         path = f"{type_name}/{{{name or 'unique'}}}"
-        parents = self._required(args) - {"name"}
+        parents = set(required(args)) - {"name"}
         return Kind(
             identifier=given(name) if name else lambda resource: f"{type_name}-{resource.unique}",
             outputs={"arn": arn(service, path)} if "arn" in known else {},
@@ -441,13 +440,6 @@ class Aws(Catalogue):
             within=frozenset(parents),
             replaced_by=frozenset({"region"}),
         )
-
-    @staticmethod
-    def _required(args: type) -> set[str]:
-        names = _types.input_type_py_to_pulumi_names(args)
-        parameters = inspect.signature(args).parameters
-        empty = inspect.Parameter.empty
-        return {names[one] for one in names if parameters[one].default is empty}
 
     def present(self, resource: Resource, outputs: Properties) -> Properties:
         """Adds region and tags, which the provider decides."""

@@ -184,17 +184,25 @@ class Catalogue(abc.ABC):
         return metadata.version(self.sdk.replace("_", "-"))
 
 
+@functools.cache
+def required(args: type) -> tuple[str, ...]:
+    """The inputs that the SDK's class `args` cannot be made without."""
+    parameters = inspect.signature(args).parameters
+    empty = inspect.Parameter.empty
+    return tuple(
+        name
+        for python, name in _types.input_type_py_to_pulumi_names(args).items()
+        if python in parameters and parameters[python].default is empty
+    )
+
+
 def problems(args: type, inputs: Properties, path: str = "") -> Iterator[tuple[str, str]]:
     """What is wrong with `inputs` for the SDK's input class `args`: (property path, reason)."""
-    names = _types.input_type_py_to_pulumi_names(args)
-    parameters = inspect.signature(args).parameters
-    for python, pulumi_name in names.items():
-        parameter = parameters.get(python)
-        required = parameter is not None and parameter.default is inspect.Parameter.empty
-        if required and inputs.get(pulumi_name) is None:
-            yield f"{path}{pulumi_name}", "is required and missing"
+    for name in required(args):
+        if inputs.get(name) is None:
+            yield f"{path}{name}", "is required and missing"
     annotations = _types.input_type_types(args)
-    known = set(names.values())
+    known = set(_types.input_type_py_to_pulumi_names(args).values())
     for name, value in inputs.items():
         if name in known:
             yield from _nested(annotations.get(name), value, f"{path}{name}")
