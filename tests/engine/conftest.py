@@ -67,9 +67,13 @@ class Living:
 
     def recover(self) -> None:
         """What docs/operations.md says to type when an `up` was killed."""
+        self._whole()
         self.pulumi("cancel", "--yes")
         made, table = [], {}
-        for operation in self.deployment().get("pending_operations") or ():
+        pending = self.deployment().get("pending_operations") or ()
+        if not pending:
+            return
+        for operation in pending:
             one = operation["resource"]
             # a person looks in the account, by name and by the tags that all resources carry
             for thing in self.world.things():
@@ -92,6 +96,19 @@ class Living:
             assert imported.returncode == 0, imported.stdout + imported.stderr
         refreshed = self.pulumi("refresh", *UNASKED, "--clear-pending-creates")
         assert refreshed.returncode == 0, refreshed.stdout + refreshed.stderr
+
+    def _whole(self) -> None:
+        """Where a kill cut the state file short the copy beside it is the state one step before.
+
+        A bucket has no such moment: an object is replaced whole.
+        """
+        for file in (self.stack.directory / "state").rglob(
+            f"stacks/*/{self.stack.environment}.json"
+        ):
+            try:
+                json.loads(file.read_text())
+            except ValueError:
+                file.write_bytes(file.with_suffix(".json.bak").read_bytes())
 
     def edit(self, change: Callable[[dict[str, Any]], object]) -> None:
         """Changes the settings by `change`, which gets the stack file's `config`."""
