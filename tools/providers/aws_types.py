@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -402,7 +403,13 @@ class Aws(Catalogue):
 
     def kind(self, token: str, args: type) -> Kind:
         """From the table; else an id, an ARN and, where there is one, a name."""
-        return _KINDS.get(token) or KINDS.get(token) or self._common(token, args)
+        own, of_area = _KINDS.get(token), KINDS.get(token)
+        if own is None or of_area is None:
+            return own or of_area or self._common(token, args)
+        # how a type lives in the world is said by its area alone
+        return dataclasses.replace(
+            own, within=of_area.within, overwrites=of_area.overwrites, keeps=of_area.keeps
+        )
 
     def place(self, config: Properties, inputs: Properties) -> str:
         """Account and region."""
