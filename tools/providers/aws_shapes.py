@@ -75,8 +75,11 @@ _OPERATIONS = {
         "s3:PutBucketEncryption"
     ),
     "aws:route53/zone:Zone": "route53:CreateHostedZone",
+    # pragma: allowlist nextline secret
     "aws:secretsmanager/secretPolicy:SecretPolicy": "secretsmanager:PutResourcePolicy",
+    # pragma: allowlist nextline secret
     "aws:secretsmanager/secretRotation:SecretRotation": "secretsmanager:RotateSecret",
+    # pragma: allowlist nextline secret
     "aws:secretsmanager/secretVersion:SecretVersion": "secretsmanager:PutSecretValue",
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": ("ec2:AuthorizeSecurityGroupEgress"),
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": (
@@ -116,7 +119,7 @@ _ONLY_IN_WORDS: dict[str, dict[str, dict[str, Any]]] = {
         "name": {"max": 80, "pattern": r"[A-Za-z0-9_-]+(\.fifo)?"},
         "visibilityTimeoutSeconds": {"min": 0, "max": 43200},
     },
-    # CreateSecret leaves it to DeleteSecret, "from 7 to 30 days"; 0 is Pulumi's for at once
+    # deletion waits "from 7 to 30 days"; 0 is at once
     "aws:secretsmanager/secret:Secret": {
         "recoveryWindowInDays": {"enum": [0, *range(7, 31)]},
     },

@@ -25,7 +25,7 @@ _TAKEN = {
     "kms": "AlreadyExistsException",
     "rds/instance": "DBInstanceAlreadyExists",
     "s3": "BucketAlreadyOwnedByYou",
-    "secretsmanager": "ResourceExistsException",
+    "secretsmanager": "ResourceExistsException",  # pragma: allowlist secret
     "sqs": "QueueAlreadyExists",
 }
 """What a service calls it when a name is in use: module, or type, of the token → code."""
@@ -43,14 +43,6 @@ def _database_address(resource: Resource) -> str:
 
 def _stream_arn(kind: str, name: str, resource: Resource) -> str:
     return arn("kafka", f"{kind}/{{{name}}}/{_uuid(resource)}-2")(resource)
-
-
-def _queue_url(resource: Resource) -> str:
-    name = resource.inputs["name"]
-    return f"https://sqs.{region(resource)}.amazonaws.com/{account(resource)}/{name}"
-def _issuer_arn(resource: Resource) -> str:
-    host = str(resource.inputs["url"]).removeprefix("https://")
-    return f"arn:aws:iam::{account(resource)}:oidc-provider/{host}"
 
 
 def _secret_arn(resource: Resource) -> str:
