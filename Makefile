@@ -1,5 +1,5 @@
 # Every verb works from a fresh clone and can be interrupted and run again.
-.PHONY: setup up down clean shell check test bench lock bootstrap
+.PHONY: setup up down clean shell check test bench bench-scale lock bootstrap
 .NOTPARALLEL:
 
 # a server without bytecode takes twice as long to start
@@ -34,7 +34,7 @@ shell: setup ## a shell in which pulumi and falaj use this clone
 	@.venv/bin/python -m stacks.environment
 
 check: setup ## lint, types, unit tests and one run of the engine
-	$(RUN) python -m pytest tests/unit tests/engine
+	$(RUN) python -m pytest tests/unit tests/engine -m "not long"
 
 test: ## everything, with the whole path and a browser
 	@$(ANY_PYTHON) -B -m tools.setup --with-tests
@@ -42,6 +42,9 @@ test: ## everything, with the whole path and a browser
 
 bench: setup ## measures what the documents promise
 	$(RUN) python tests/benchmarks/local.py
+
+bench-scale: setup ## how previews grow with the number of teams
+	$(RUN) python tests/benchmarks/preview.py
 
 lock: setup ## resolves the dependencies anew
 	$(RUN) uv pip compile pyproject.toml --group workloads --group test --group build \

@@ -1,1 +1,1 @@
-"""Policy packs for UAE data residency and encryption, usable without the rest of Falaj."""
+"""Policy packs for UAE data residency, encryption and hardening, usable without Falaj."""

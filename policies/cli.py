@@ -32,7 +32,7 @@ def check(
     """
     from policies.common.resources import of_state
     from policies.common.rule import check as run
-    from policies.residency import RULES
+    from policies.packs import RULES
 
     text = _read(state)
     settings = json.loads(_read(config)) if config is not None else None

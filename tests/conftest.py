@@ -26,9 +26,9 @@ from components.contract import SECRET_FIELDS, PlatformOutputs
 from components.local import sweep
 from stacks.environment import ROOT
 from stacks.offline import Offline, offline
+from stacks.plan import packs
 from tools.scratch_clone import ScratchClone
 
-PACK = ROOT / "policies" / "residency"
 MASKED = "[secret]"
 
 # the stand-in providers are programs, not a package, and so are helpers beside this file
@@ -157,14 +157,15 @@ class Deployed:
 
 @pytest.fixture(scope="session")
 def dev() -> Iterator[Deployed]:
-    """The environment `dev`, deployed with its teams and the policy pack; only to be read."""
+    """The environment `dev`, deployed with its teams and the policy packs; only to be read."""
+    held = [part for pack in packs() for part in ("--policy-pack", pack)]
     with offline("dev") as stack:
         succeed(
             stack.pulumi(
                 "config", "set", "--secret", "falaj:kubeconfig", standard_input="apiVersion: v1\n"
             )
         )
-        up = succeed(stack.pulumi("up", "--yes", "--skip-preview", "--policy-pack", str(PACK)))
+        up = succeed(stack.pulumi("up", "--yes", "--skip-preview", *held))
         yield Deployed(
             stack=stack,
             up=up,

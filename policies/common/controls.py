@@ -6,13 +6,16 @@ the GDPR and Federal Law 2/2019 are not yet checked against their texts.
 
 from __future__ import annotations
 
-_LOCATION = (
+_TRANSFER = (
     "ISO27001:2022 A.5.14",
     "ISO27001:2022 A.5.31",
     "UAE-PDPL art 22",
     "UAE-PDPL art 23",
     "GDPR art 44",
     "CBUAE CPS 6.1.6.3",
+)
+_LOCATION = (
+    *_TRANSFER,
     "CBUAE Outsourcing Regulation 14/2021 art 6.1",
     "UAE Federal Law 2/2019 art 13",
 )
@@ -23,9 +26,38 @@ _ENCRYPTION_AT_REST = (
     "CBUAE CPS 6.1.6.4",
 )
 
+_EXPOSURE = (
+    "ISO27001:2022 A.8.20",
+    "ISO27001:2022 A.8.22",
+    "UAE-PDPL art 20",
+    "GDPR art 32",
+)
+
 CONTROLS: dict[str, tuple[str, ...]] = {
     "aws-provider-region-is-allowed": _LOCATION,
     "aws-resource-region-is-allowed": _LOCATION,
+    "aws-resource-uses-explicit-provider": _TRANSFER,
+    "database-is-not-public": (*_EXPOSURE, "CIS-AWS 3.0.0 2.3.3"),
+    "disk-uses-customer-key": (*_ENCRYPTION_AT_REST, "CIS-AWS 3.0.0 2.2.1"),
+    "eks-endpoint-is-private": _EXPOSURE,
+    "eks-secrets-use-customer-key": _ENCRYPTION_AT_REST,
+    "instance-metadata-is-v2-only": ("ISO27001:2022 A.8.9", "CIS-AWS 3.0.0 5.6"),
+    "kms-key-is-single-region": (*_TRANSFER, "ISO27001:2022 A.8.24"),
+    "kms-key-rotates": ("ISO27001:2022 A.8.24", "CIS-AWS 3.0.0 3.6"),
+    "rds-storage-uses-customer-key": (*_ENCRYPTION_AT_REST, "CIS-AWS 3.0.0 2.3.1"),
+    "s3-bucket-blocks-public-access": (*_EXPOSURE, "CIS-AWS 3.0.0 2.1.4"),
+    "s3-bucket-policy-denies-plaintext": (
+        "ISO27001:2022 A.8.24",
+        "ISO27001:2022 A.8.20",
+        "UAE-PDPL art 20",
+        "GDPR art 32",
+        "CIS-AWS 3.0.0 2.1.1",
+    ),
     "s3-bucket-uses-customer-key": _ENCRYPTION_AT_REST,
+    "security-group-has-no-open-ingress": (
+        *_EXPOSURE,
+        "CIS-AWS 3.0.0 5.2",
+        "CIS-AWS 3.0.0 5.3",
+    ),
 }
 """Rule → controls."""

@@ -72,14 +72,36 @@ class Rule:
     def judge(self, resources: Sequence[Resource], parameters: Any) -> list[Finding]:
         """All that the rule finds in `resources`."""
         if self.together is not None:
-            return list(self.together(resources, parameters))
-        assert self.each is not None, "a rule judges resources each or together"  # noqa: S101
+            concerned = [resource for resource in resources if self.is_about(resource)]
+            try:
+                return list(self.together(resources, parameters))
+            except Exception as error:  # noqa: BLE001 a broken rule must not hide what others find
+                return [self._broken(resource, error) for resource in concerned[:1]]
         return [
             finding
             for resource in resources
-            if self.applies_to(resource)
-            for finding in self.each(resource, parameters)
+            if self.is_about(resource)
+            for finding in self._judge_one(resource, parameters)
         ]
+
+    def is_about(self, resource: Resource) -> bool:
+        """Whether the rule is about `resource`; where it cannot tell, it is."""
+        try:
+            return self.applies_to(resource)
+        except Exception:  # noqa: BLE001 judging it will say what is wrong
+            return True
+
+    def _judge_one(self, resource: Resource, parameters: Any) -> list[Finding]:
+        assert self.each is not None, "a rule judges resources each or together"  # noqa: S101
+        try:
+            return list(self.each(resource, parameters)) if self.applies_to(resource) else []
+        except Exception as error:  # noqa: BLE001 a broken rule must not hide what others find
+            return [self._broken(resource, error)]
+
+    def _broken(self, resource: Resource, error: Exception) -> Finding:
+        """What cannot be judged is not passed."""
+        what = f"cannot be judged, the rule is broken: {type(error).__name__}: {error}"
+        return Finding(resource=resource, where=f"rule {self.name}", what=what)
 
     def configured(self, values: Mapping[str, Any] | None) -> Parameters:
         """The rule's parameters. Raises `ConfigurationError`."""
@@ -142,7 +164,7 @@ def check(
         Result(
             rule=rule,
             findings=rule.judge(seen[rule.sees], rule.configured(configuration.get(rule.name))),
-            applicable=sum(map(rule.applies_to, seen[rule.sees])),
+            applicable=sum(map(rule.is_about, seen[rule.sees])),
         )
         for rule in rules
     ]
@@ -168,7 +190,7 @@ def policy(rule: Rule) -> pulumi_policy.Policy:
             args: pulumi_policy.ResourceValidationArgs, report: pulumi_policy.ReportViolation
         ) -> None:
             resource = of_validation(args)
-            if not rule.applies_to(resource):
+            if not rule.is_about(resource):
                 args.not_applicable()
             _report(rule, rule.judge([resource], rule.configured(args.get_config())), report)
 
@@ -178,7 +200,7 @@ def policy(rule: Rule) -> pulumi_policy.Policy:
         args: pulumi_policy.StackValidationArgs, report: pulumi_policy.ReportViolation
     ) -> None:
         resources = of_stack(args.resources)
-        if not any(map(rule.applies_to, resources)):
+        if not any(map(rule.is_about, resources)):
             args.not_applicable("the stack has no resource that the rule is about")
         _report(rule, rule.judge(resources, rule.configured(args.get_config())), report)
 

@@ -1,10 +1,11 @@
-"""Rules on encryption at rest: what holds data is encrypted under a key of its owner."""
+"""Rules on buckets: each is encrypted under a key of its owner."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from policies.common.joins import BUCKETS, Joined
 from policies.common.resources import ABSENT, UNKNOWN, Resource, at, is_missing
 from policies.common.rule import Finding, Parameters, Rule, Verdict
 
@@ -12,13 +13,7 @@ _SETTING_NAME = "BucketServerSideEncryptionConfiguration"
 _SETTINGS = frozenset(
     f"aws:s3/b{name[1:]}:{name}" for name in (_SETTING_NAME, f"{_SETTING_NAME}V2")
 )
-_BUCKETS = frozenset(
-    {
-        "aws:s3/bucket:Bucket",
-        "aws:s3/bucketV2:BucketV2",
-        "aws:s3/directoryBucket:DirectoryBucket",
-    }
-)
+_BUCKETS = BUCKETS | {"aws:s3/directoryBucket:DirectoryBucket"}
 _OWN_BLOCK: dict[str, tuple[str, ...]] = {
     "aws:s3tables/tableBucket:TableBucket": ("encryptionConfiguration",),
     "aws:s3/vectorsVectorBucket:VectorsVectorBucket": ("encryptionConfigurations",),
@@ -43,23 +38,11 @@ def bucket_uses_customer_key(
     """Encryption is a resource of its own, so buckets and settings are joined first."""
     keys = {resource.urn for resource in resources if resource.type in _KEYS}
     buckets = [resource for resource in resources if resource.type in _BUCKETS]
-    known = {bucket.urn for bucket in buckets}
-    by_urn: dict[str, list[Resource]] = {}
-    by_name: dict[Any, list[Resource]] = {}
-    strays = False
-    for setting in (resource for resource in resources if resource.type in _SETTINGS):
-        referred = known.intersection(setting.references.get("bucket", ()))
-        for urn in referred:
-            by_urn.setdefault(urn, []).append(setting)
-        name = setting.at("bucket")
-        if not referred and name is UNKNOWN:
-            strays = True
-        elif not referred:
-            by_name.setdefault(name, []).append(setting)
-
+    settings = Joined(buckets, (one for one in resources if one.type in _SETTINGS))
     for bucket in buckets:
-        settings = by_urn.get(bucket.urn, []) + by_name.get(bucket.at("bucket"), [])
-        yield from _judge_bucket(bucket, settings, keys, parameters, strays=strays)
+        yield from _judge_bucket(
+            bucket, settings.of(bucket), keys, parameters, strays=settings.strays
+        )
     for bucket in (resource for resource in resources if resource.type in _OWN_BLOCK):
         yield from _judge_own_block(bucket, keys)
 

@@ -1,7 +1,6 @@
-"""The pack that keeps data in the country, under keys of its owner."""
+"""The pack that keeps data in the country."""
 
-from policies.encryption import at_rest
 from policies.residency import regions
 
 NAME = "falaj-residency"
-RULES = (*regions.RULES, *at_rest.RULES)
+RULES = regions.RULES

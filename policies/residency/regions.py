@@ -11,6 +11,10 @@ from policies.common.resources import UNKNOWN, Resource, is_missing
 from policies.common.rule import Finding, Parameters, Rule
 
 _PROVIDER = "pulumi:providers:aws"
+_REPLICAS = frozenset(
+    {"aws:kms/replicaKey:ReplicaKey", "aws:kms/replicaExternalKey:ReplicaExternalKey"}
+)
+_KEYS = _REPLICAS | {"aws:kms/key:Key", "aws:kms/externalKey:ExternalKey"}
 
 
 class Regions(Parameters):
@@ -34,6 +38,32 @@ def resource_region(resource: Resource, parameters: Regions) -> Iterator[Finding
         yield from _judge(resource, where, resource.provider.at("region"), parameters)
     else:
         yield from _judge(resource, "region", region, parameters)
+
+
+def explicit_provider(resource: Resource, _: Parameters) -> Iterator[Finding]:
+    """The engine calls the providers that it makes up ``default…``."""
+    if resource.provider is None:
+        yield Finding(resource=resource, where="its provider", what="is not known to the engine")
+    elif resource.provider.name.startswith("default"):
+        what = f"is '{resource.provider.name}', which the engine made up"
+        yield Finding(resource=resource, where="its provider", what=what)
+
+
+def key_region(key: Resource, parameters: Regions) -> Iterator[Finding]:
+    """A multi-Region key, or a replica of one abroad, can be used where nobody may decrypt."""
+    if key.type in _REPLICAS:
+        primary = key.at("primaryKeyArn")
+        parts = str(primary).split(":")
+        region = UNKNOWN if primary is UNKNOWN else parts[3] if len(parts) > 3 else None
+        yield from _judge(key, "region of primaryKeyArn", region, parameters)
+        yield from resource_region(key, parameters)
+        return
+    multiple = key.at("multiRegion")
+    if multiple is UNKNOWN:
+        yield Finding(resource=key, where="multiRegion", what="is not known yet", verdict="pending")
+    elif multiple is True:
+        what = "is true: the key's material may be copied to any region"
+        yield Finding(resource=key, where="multiRegion", what=what)
 
 
 def _judge(resource: Resource, where: str, region: Any, parameters: Regions) -> Iterator[Finding]:
@@ -64,5 +94,20 @@ RULES = (
         applies_to=lambda resource: resource.type.startswith("aws:"),
         parameters=Regions,
         each=resource_region,
+    ),
+    Rule(
+        name="aws-resource-uses-explicit-provider",
+        description="Every AWS resource is made through a provider that the program names.",
+        mend="create one aws.Provider with a region and hand it down through the parent component.",
+        applies_to=lambda resource: resource.type.startswith("aws:"),
+        each=explicit_provider,
+    ),
+    Rule(
+        name="kms-key-is-single-region",
+        description="No key's material leaves its region.",
+        mend="create a single-region key in each allowed region instead of a multi-Region key.",
+        applies_to=lambda resource: resource.type in _KEYS,
+        parameters=Regions,
+        each=key_region,
     ),
 )

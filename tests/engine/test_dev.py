@@ -19,7 +19,6 @@ from stacks.plan import UNKNOWN, planned
 if TYPE_CHECKING:
     from conftest import Deployed
 
-PACK = str(ROOT / "policies" / "residency")
 Succeed = Callable[[subprocess.CompletedProcess[str]], subprocess.CompletedProcess[str]]
 
 

@@ -1,4 +1,4 @@
-"""The residency pack, served to the real engine: on previews, on an exported state, by itself."""
+"""The packs, served to the real engine: on previews, on an exported state, by themselves."""
 
 from __future__ import annotations
 
@@ -10,23 +10,33 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stacks.environment import ROOT
 from stacks.offline import Offline, offline
+from stacks.plan import packs
 
 if TYPE_CHECKING:
     from conftest import Deployed
 
-PACK = str(ROOT / "policies" / "residency")
+PACKS = [part for pack in packs() for part in ("--policy-pack", pack)]
+ONE = next(PACKS[place : place + 2] for place in (0, 2, 4) if "residency" in PACKS[place + 1])
+"""A configuration is of one pack: its rules alone may stand in it."""
 Project = Callable[[str], Offline]
 Succeed = Callable[[subprocess.CompletedProcess[str]], subprocess.CompletedProcess[str]]
 
 PINNED = """\
+import json
 import pulumi
 import pulumi_aws as aws
 home = aws.Provider("home", region="me-central-1")
 here = pulumi.ResourceOptions(provider=home)
-key = aws.kms.Key("key", opts=here)
-bucket = aws.s3.Bucket("bucket", opts=here)
+key = aws.kms.Key("key", enable_key_rotation=True, opts=here)
+bucket = aws.s3.Bucket("bucket", bucket="store-1", opts=here)
+aws.s3.BucketPublicAccessBlock("block", bucket=bucket.id, block_public_acls=True,
+    block_public_policy=True, ignore_public_acls=True, restrict_public_buckets=True, opts=here)
+arn = "arn:aws:s3:::store-1"
+aws.s3.BucketPolicy("policy", bucket=bucket.id, policy=json.dumps({"Version": "2012-10-17",
+    "Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:*",
+                   "Resource": [arn, arn + "/*"],
+                   "Condition": {"Bool": {"aws:SecureTransport": "false"}}}]}), opts=here)
 """
 ENCRYPTED = """
 aws.s3.BucketServerSideEncryptionConfiguration("encryption", bucket=bucket.id, rules=[{
@@ -36,7 +46,7 @@ aws.s3.BucketServerSideEncryptionConfiguration("encryption", bucket=bucket.id, r
 
 
 def test_a_program_of_somebody_else_that_keeps_the_rules_passes(project: Project) -> None:
-    preview = project(PINNED + ENCRYPTED).pulumi("preview", "--policy-pack", PACK)
+    preview = project(PINNED + ENCRYPTED).pulumi("preview", *PACKS)
 
     assert preview.returncode == 0, preview.stdout + preview.stderr
     assert "pending" not in preview.stdout
@@ -64,7 +74,7 @@ def test_a_program_of_somebody_else_that_keeps_the_rules_passes(project: Project
 def test_a_broken_program_fails_its_preview_with_a_message_that_helps(
     project: Project, program: str, expected: str
 ) -> None:
-    preview = project(program).pulumi("preview", "--policy-pack", PACK)
+    preview = project(program).pulumi("preview", *PACKS)
 
     assert preview.returncode != 0
     assert expected in preview.stdout
@@ -76,8 +86,8 @@ def test_what_is_not_known_yet_is_pending_at_the_preview_and_decided_by_up(
 ) -> None:
     program = PINNED + ENCRYPTED + '\naws.sqs.Queue("late", region=key.arn, opts=here)\n'
     stack = project(program)
-    preview = stack.pulumi("preview", "--policy-pack", PACK)
-    up = stack.pulumi("up", "--yes", "--skip-preview", "--policy-pack", PACK)
+    preview = stack.pulumi("preview", *PACKS)
+    up = stack.pulumi("up", "--yes", "--skip-preview", *PACKS)
 
     assert preview.returncode == 0, preview.stdout + preview.stderr
     assert "pending: aws:sqs/queue:Queue 'late': region is not known yet" in preview.stdout
@@ -86,16 +96,14 @@ def test_what_is_not_known_yet_is_pending_at_the_preview_and_decided_by_up(
 
 
 def test_a_program_without_aws_passes(project: Project) -> None:
-    preview = project("import pulumi\npulumi.export('nothing', 1)\n").pulumi(
-        "preview", "--policy-pack", PACK
-    )
+    preview = project("import pulumi\npulumi.export('nothing', 1)\n").pulumi("preview", *PACKS)
 
     assert preview.returncode == 0, preview.stdout + preview.stderr
 
 
 def test_the_local_environment_passes(succeed: Succeed) -> None:
     with offline("local") as stack:
-        preview = succeed(stack.pulumi("preview", "--policy-pack", PACK))
+        preview = succeed(stack.pulumi("preview", *PACKS))
 
     assert "falaj-residency" in preview.stdout
     assert "aws:" not in preview.stdout
@@ -115,9 +123,7 @@ def test_parameters_of_a_rule_come_from_the_packs_configuration(
             }
         )
     )
-    preview = project(abroad).pulumi(
-        "preview", "--policy-pack", PACK, "--policy-pack-config", str(file)
-    )
+    preview = project(abroad).pulumi("preview", *ONE, "--policy-pack-config", str(file))
 
     assert preview.returncode == 0, preview.stdout + preview.stderr
 
@@ -148,7 +154,7 @@ def test_an_exported_state_without_its_encryption_fails_under_the_engine(
 
 def _analyze(dev: Deployed, state: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["pulumi", "policy", "analyze", "--file", str(state), "--policy-pack", PACK],
+        ["pulumi", "policy", "analyze", "--file", str(state), *PACKS],
         cwd=dev.stack.directory,
         env=dev.stack.variables,
         capture_output=True,

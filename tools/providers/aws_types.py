@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
+import aws_documents
+import aws_shapes
+from aws_forms import account, arn, given, region
+from aws_forms import of_bucket as _of_bucket
+from aws_forms import uuid_of as _uuid
+from aws_kinds import KINDS
 from pulumi import _types
-from standin import UNKNOWN, Catalogue, Kind, Properties, Resource, serve
+from standin import UNKNOWN, Catalogue, Kind, Properties, Resource, required, serve
 
-NO_ACCOUNT = "000000000000"
-"""Stands in ARNs where the provider names no account."""
-
-
-def account(resource: Resource) -> str:
-    """The account that the provider is pinned to."""
-    allowed = resource.config.get("allowedAccountIds")
-    return str(allowed[0]) if isinstance(allowed, list) and allowed else NO_ACCOUNT
-
-
-def region(resource: Resource) -> str:
-    """The resource's own region, else its provider's."""
-    return str(resource.inputs.get("region") or resource.config.get("region") or "unset")
-
-
-def given(name: str) -> Callable[[Resource], Any]:
-    """The input `name`."""
-    return lambda resource: resource.inputs.get(name)
-
-
-def arn(service: str, path: str, *, regional: bool = True) -> Callable[[Resource], str]:
-    """An ARN; `path` may name inputs and ``{unique}`` in braces."""
-
-    def compute(resource: Resource) -> str:
-        place = f"{region(resource) if regional else ''}:{account(resource)}"
-        filled = path.format_map({**resource.inputs, "unique": resource.unique})
-        return f"arn:aws:{service}:{place}:{filled}"
-
-    return compute
-
-
-def _uuid(resource: Resource) -> str:
-    text = resource.unique
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+_TAKEN = {
+    "ec2/launchTemplate": "InvalidLaunchTemplateName.AlreadyExistsException",
+    "ec2/securityGroup": "InvalidGroup.Duplicate",
+    "ecr": "RepositoryAlreadyExistsException",
+    "eks": "ResourceInUseException",
+    "iam": "EntityAlreadyExists",
+    "kms": "AlreadyExistsException",
+    "rds/instance": "DBInstanceAlreadyExists",
+    "s3": "BucketAlreadyOwnedByYou",
+    "secretsmanager": "ResourceExistsException",  # pragma: allowlist secret
+    "sqs": "QueueAlreadyExists",
+}
+"""What a service calls it when a name is in use: module, or type, of the token → code."""
 
 
 def _cache_address(role: str, resource: Resource) -> str:
@@ -73,13 +59,6 @@ def _secret_arn(resource: Resource) -> str:
     """Secrets Manager adds six characters to a name."""
     name = f"{resource.inputs['name']}-{resource.unique[:6]}"
     return f"arn:aws:secretsmanager:{region(resource)}:{account(resource)}:secret:{name}"
-
-
-def _of_bucket(**outputs: Callable[[Resource], Any]) -> Kind:
-    """A setting of a bucket, in a resource of its own."""
-    return Kind(
-        identifier=given("bucket"), outputs=outputs, replaced_by=frozenset({"bucket", "region"})
-    )
 
 
 def _endpoints_of_firewall(resource: Resource) -> list[dict[str, Any]]:
@@ -536,7 +515,32 @@ class Aws(Catalogue):
 
     def kind(self, token: str, args: type) -> Kind:
         """From the table; else an id, an ARN and, where there is one, a name."""
-        return _KINDS.get(token) or self._common(token, args)
+        own, of_area = _KINDS.get(token), KINDS.get(token)
+        if own is None or of_area is None:
+            return own or of_area or self._common(token, args)
+        # how a type lives in the world is said by its area alone
+        return dataclasses.replace(
+            own, within=of_area.within, overwrites=of_area.overwrites, keeps=of_area.keeps
+        )
+
+    def place(self, config: Properties, inputs: Properties) -> str:
+        """Account and region."""
+        resource = Resource(token="", urn="", inputs=inputs, config=config)
+        return f"{account(resource)}/{region(resource)}"
+
+    def further_problems(self, token: str, inputs: Properties) -> Iterator[tuple[str, str]]:
+        """Values that the service's own model refuses, and policies that are none."""
+        classes = self.classes(token)
+        if classes is not None:
+            yield from aws_shapes.problems(token, classes[1], inputs)
+        yield from aws_documents.problems(token, inputs)
+
+    def taken(self, token: str, name: str) -> str:
+        """The error of the service."""
+        kind = token.split(":")[1]
+        module = kind.partition("/")[0]
+        code = _TAKEN.get(kind) or _TAKEN.get(module) or "ResourceAlreadyExistsException"
+        return f"{code}: {token} {name!r} exists already"
 
     @functools.cache  # noqa: B019 - a catalogue lives as long as its process
     def _common(self, token: str, args: type) -> Kind:
@@ -545,11 +549,15 @@ class Aws(Catalogue):
         name = "name" if "name" in _types.input_type_py_to_pulumi_names(args) else None
         classes = self.classes(token)
         known = _types.resource_types(classes[0]) if classes else {}
+        if service == "s3" and type_name.startswith("bucket") and "bucket" in known:
+            return _of_bucket()
         path = f"{type_name}/{{{name or 'unique'}}}"
+        parents = set(required(args)) - {"name"}
         return Kind(
             identifier=given(name) if name else lambda resource: f"{type_name}-{resource.unique}",
             outputs={"arn": arn(service, path)} if "arn" in known else {},
             name=name,
+            within=frozenset(parents),
             replaced_by=frozenset({"region"}),
         )
 

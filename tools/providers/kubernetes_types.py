@@ -61,6 +61,12 @@ class Kubernetes(Catalogue):
             return None
         return metadata["name"]
 
+    def scope_of_name(self, kind: Kind, inputs: Properties) -> list[Any]:
+        """The namespace."""
+        del kind
+        metadata = inputs.get("metadata")
+        return [metadata.get("namespace")] if isinstance(metadata, dict) else []
+
     def with_name(self, inputs: Properties, name: str, value: str) -> Properties:
         """The name sits in the metadata."""
         del name

@@ -1,13 +1,15 @@
 """A Pulumi provider that makes nothing: the protocol, shared by the stand-ins.
 
 Owns the gRPC service, the check of inputs against the SDK's own classes, and the rules of what is
-known when. What the types of one cloud answer is said by a `Catalogue`.
+known when. What the types of one cloud answer is said by a `Catalogue`; what exists between runs is
+kept by `world`, where asked for, and `faults` says what goes wrong.
 """
 
 from __future__ import annotations
 
 import abc
 import collections.abc
+import contextlib
 import difflib
 import functools
 import hashlib
@@ -25,10 +27,12 @@ from importlib import import_module, metadata
 from typing import Any
 
 import grpc
+from faults import Fault, Faults, Operation, Refused, happen
 from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi import _types
 from pulumi.runtime import rpc
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
+from world import Thing, World
 
 Properties = dict[str, Any]
 
@@ -88,6 +92,14 @@ class Kind:
     """The input that holds the name, made up where the program leaves it out."""
     replaced_by: frozenset[str] = frozenset()
     """Inputs whose change makes a new resource; `name` always does."""
+    nested: Mapping[str, Mapping[str, Compute]] = field(default_factory=dict)
+    """Computed properties inside an object that is an input: the input's name → outputs."""
+    within: frozenset[str] | None = frozenset()
+    """Inputs inside whose values the name is unique; `None` where two may have the same name."""
+    overwrites: bool = False
+    """Whether creation writes over what is there, as a setting of something else does."""
+    keeps: Callable[[Resource], str | None] | None = None
+    """Why the service refuses to delete a resource, `None` where it does not."""
 
 
 class Catalogue(abc.ABC):
@@ -110,6 +122,24 @@ class Catalogue(abc.ABC):
     def replacing(self, kind: Kind, old: Properties, new: Properties) -> list[str]:
         """The inputs whose change from `old` to `new` makes another resource."""
         return [name for name in changed(old, new) if name in kind.replaced_by | {kind.name}]
+
+    def place(self, config: Properties, inputs: Properties) -> str:
+        """What keeps the names of one cloud apart, such as account and region."""
+        del config, inputs
+        return ""
+
+    def scope_of_name(self, kind: Kind, inputs: Properties) -> list[Any]:
+        """The values inside which the name must be unique."""
+        return [inputs.get(name) for name in sorted(kind.within or ())]
+
+    def further_problems(self, token: str, inputs: Properties) -> Iterator[tuple[str, str]]:
+        """What the service, rather than the SDK, has against `inputs`: (property path, reason)."""
+        del token, inputs
+        yield from ()
+
+    def taken(self, token: str, name: str) -> str:
+        """What the service says when `name` is in use."""
+        return f"AlreadyExists: {token} {name!r} exists already"
 
     def name_of(self, inputs: Properties, name: str) -> Any:
         """The value of the name `name` in `inputs`, `None` where the program gives none."""
@@ -154,17 +184,25 @@ class Catalogue(abc.ABC):
         return metadata.version(self.sdk.replace("_", "-"))
 
 
+@functools.cache
+def required(args: type) -> tuple[str, ...]:
+    """The inputs that the SDK's class `args` cannot be made without."""
+    parameters = inspect.signature(args).parameters
+    empty = inspect.Parameter.empty
+    return tuple(
+        name
+        for python, name in _types.input_type_py_to_pulumi_names(args).items()
+        if python in parameters and parameters[python].default is empty
+    )
+
+
 def problems(args: type, inputs: Properties, path: str = "") -> Iterator[tuple[str, str]]:
     """What is wrong with `inputs` for the SDK's input class `args`: (property path, reason)."""
-    names = _types.input_type_py_to_pulumi_names(args)
-    parameters = inspect.signature(args).parameters
-    for python, pulumi_name in names.items():
-        parameter = parameters.get(python)
-        required = parameter is not None and parameter.default is inspect.Parameter.empty
-        if required and inputs.get(pulumi_name) is None:
-            yield f"{path}{pulumi_name}", "is required and missing"
+    for name in required(args):
+        if inputs.get(name) is None:
+            yield f"{path}{name}", "is required and missing"
     annotations = _types.input_type_types(args)
-    known = set(names.values())
+    known = set(_types.input_type_py_to_pulumi_names(args).values())
     for name, value in inputs.items():
         if name in known:
             yield from _nested(annotations.get(name), value, f"{path}{name}")
@@ -196,19 +234,38 @@ def _nested(annotation: Any, value: Any, path: str) -> Iterator[tuple[str, str]]
             yield from _nested(objects[0], value, path)
 
 
-class StandIn(provider_pb2_grpc.ResourceProviderServicer):
-    """The provider protocol over a catalogue. No method waits, so none needs to be cancelled."""
+def answering(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of the protocol whose refusals reach the engine as errors of the provider."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    @functools.wraps(method)
+    def answer(self: StandIn, request: Any, context: Any) -> Any:
+        try:
+            return method(self, request, context)
+        except Refused as refusal:
+            if context is None:
+                raise
+            return context.abort(grpc.StatusCode.UNKNOWN, str(refusal))
+
+    return answer
+
+
+class StandIn(provider_pb2_grpc.ResourceProviderServicer):
+    """The provider protocol over a catalogue."""
+
+    def __init__(self, catalogue: Catalogue, world: World | None = None) -> None:
         self._catalogue = catalogue
         self._config: Properties = {}
+        self._world = world or World.of_environment()
+        self._faults = Faults.of_environment(self._world)
+        self._names: dict[tuple[str, str, str], str] = {}
+        """Place, type and name → the URN that asked for it in this process."""
 
     def GetPluginInfo(self, _request: Any, _context: Any) -> plugin_pb2.PluginInfo:  # noqa: N802
         """The version of the SDK, so that the engine takes the stand-in for the real one."""
         return plugin_pb2.PluginInfo(version=self._catalogue.version)
 
     def Cancel(self, _request: Any, _context: Any) -> empty_pb2.Empty:  # noqa: N802
-        """Nothing is ever under way."""
+        """Nothing takes long enough to be stopped."""
         return empty_pb2.Empty()
 
     def CheckConfig(  # noqa: N802
@@ -251,7 +308,7 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
                 failures=_failures([("", f"the SDK knows no type {token}")]),
             )
         kind = self._catalogue.kind(token, classes[1])
-        failures = _failures(problems(classes[1], inputs))
+        wrong = [*problems(classes[1], inputs), *self._catalogue.further_problems(token, inputs)]
         if kind.name is not None and self._catalogue.name_of(inputs, kind.name) is None:
             name = self._catalogue.name_of(_plain(request.olds), kind.name)
             if name is None:
@@ -260,7 +317,9 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
                 name = proposed or f"{request.urn.rsplit('::', maxsplit=1)[-1]}-{suffix}"
             if f"{kind.name}Prefix" not in inputs:
                 inputs = self._catalogue.with_name(inputs, kind.name, name)
-        return provider_pb2.CheckResponse(inputs=_struct(inputs), failures=failures)
+        if (collision := self._collision(request.urn, kind, inputs)) is not None:
+            wrong.append((kind.name or "", collision))
+        return provider_pb2.CheckResponse(inputs=_struct(inputs), failures=_failures(wrong))
 
     def Diff(  # noqa: N802
         self, request: provider_pb2.DiffRequest, _context: Any
@@ -270,50 +329,170 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
         kind = self._kind(_token(request.urn))
         return _difference(changed(old, new), self._catalogue.replacing(kind, old, new))
 
+    @answering
     def Create(  # noqa: N802
         self, request: provider_pb2.CreateRequest, _context: Any
     ) -> provider_pb2.CreateResponse:
-        """Makes nothing and answers as if."""
+        """Makes nothing, but in the world where there is one, and answers as if."""
         resource = self._resource(request.urn, _plain(request.properties))
         kind = self._kind(resource.token)
         computed = {
             name: UNKNOWN if request.preview else compute(resource)
             for name, compute in kind.outputs.items()
         }
+        for name, inner in kind.nested.items():
+            computed[name] = _object(resource.inputs.get(name)) | {
+                key: UNKNOWN if request.preview else compute(resource)
+                for key, compute in inner.items()
+            }
         outputs = self._catalogue.present(resource, resource.inputs | computed)
-        return provider_pb2.CreateResponse(
-            id="" if request.preview else str(kind.identifier(resource)),
-            properties=_struct(outputs),
-        )
+        if request.preview:
+            return provider_pb2.CreateResponse(id="", properties=_struct(outputs))
+        identifier = str(kind.identifier(resource))
+        with self._operation("create", request.urn) as due:
+            self._make(kind, resource, identifier, outputs)
+            if any(fault.what == "lose" for fault in due):
+                self._lose(resource, identifier)
+        return provider_pb2.CreateResponse(id=identifier, properties=_struct(outputs))
 
+    @answering
     def Update(  # noqa: N802
         self, request: provider_pb2.UpdateRequest, _context: Any
     ) -> provider_pb2.UpdateResponse:
-        """Changes nothing and answers as if."""
+        """Changes nothing, but in the world where there is one, and answers as if."""
         resource = self._resource(request.urn, _plain(request.news), _plain(request.olds))
         kind = self._kind(resource.token)
-        computed = {}
+        computed: Properties = {}
         for name, compute in kind.outputs.items():
             if name not in kind.volatile:
                 computed[name] = resource.previous.get(name)
             else:
                 computed[name] = UNKNOWN if request.preview else compute(resource)
+        for name, inner in kind.nested.items():
+            before = _object(resource.previous.get(name))
+            computed[name] = _object(resource.inputs.get(name)) | {
+                key: before.get(key) for key in inner
+            }
         outputs = self._catalogue.present(resource, resource.inputs | computed)
+        if not request.preview:
+            with self._operation("update", request.urn) as due:
+                self._change(kind, resource, request.id, outputs)
+                if any(fault.what == "lose" for fault in due):
+                    self._lose(resource, request.id)
         return provider_pb2.UpdateResponse(properties=_struct(outputs))
 
+    @answering
     def Read(  # noqa: N802
         self, request: provider_pb2.ReadRequest, _context: Any
     ) -> provider_pb2.ReadResponse:
-        """The engine's state is all that there is."""
+        """What the world holds; without one the engine's state is all that there is."""
+        with self._operation("read", request.urn):
+            pass
+        if self._world is None:
+            return provider_pb2.ReadResponse(
+                id=request.id, properties=request.properties, inputs=request.inputs
+            )
+        thing = self._find(_token(request.urn), _plain(request.properties), request.id)
+        if thing is None:
+            return provider_pb2.ReadResponse()  # without an id: it is gone
         return provider_pb2.ReadResponse(
-            id=request.id, properties=request.properties, inputs=request.inputs
+            id=thing.id, properties=_struct(thing.outputs), inputs=_struct(thing.inputs)
         )
 
+    @answering
     def Delete(  # noqa: N802
-        self, _request: provider_pb2.DeleteRequest, _context: Any
+        self, request: provider_pb2.DeleteRequest, _context: Any
     ) -> empty_pb2.Empty:
-        """The engine forgets the resource; there is nothing else to delete."""
+        """Deletes from the world; without one the engine forgets the resource, and that is all."""
+        properties = _plain(request.properties)
+        resource = self._resource(request.urn, _plain(request.old_inputs), properties)
+        kind = self._kind(resource.token)
+        with self._operation("delete", request.urn):
+            if kind.keeps is not None and (reason := kind.keeps(resource)) is not None:
+                raise Refused(reason)
+            thing = self._find(resource.token, properties, request.id)
+            if thing is not None and self._world is not None:
+                self._world.remove(thing.place, thing.token, thing.id)
         return empty_pb2.Empty()
+
+    @contextlib.contextmanager
+    def _operation(self, operation: Operation, urn: str) -> Iterator[list[Fault]]:
+        """Around what an operation does: what goes wrong before it, and after."""
+        due = self._faults.due(operation, urn)
+        subject = f"{operation} of {_token(urn)} '{_name(urn)}'"
+        happen(due, "before", subject)
+        yield due
+        happen(due, "after", subject)
+
+    def _make(self, kind: Kind, resource: Resource, identifier: str, outputs: Properties) -> None:
+        if self._world is None:
+            return
+        place = self._catalogue.place(self._config, resource.inputs)
+        name = self._unique_name(kind, resource.inputs)
+        there = self._world.find(place, resource.token, identifier)
+        if there is None and name:
+            there = self._world.named(place, resource.token, name)
+        # written over by its own resource: done before, and the engine did not hear of it
+        if there is not None and not (kind.overwrites and there.urn == resource.urn):
+            raise Refused(self._catalogue.taken(resource.token, _shown(kind, name, identifier)))
+        self._put(resource, identifier, name, outputs)
+
+    def _change(self, kind: Kind, resource: Resource, identifier: str, outputs: Properties) -> None:
+        if self._world is None:
+            return
+        if self._find(resource.token, resource.inputs, identifier) is None:
+            raise Refused(f"NotFound: there is no {resource.token} {identifier!r}")
+        self._put(resource, identifier, self._unique_name(kind, resource.inputs), outputs)
+
+    def _put(self, resource: Resource, identifier: str, name: str, outputs: Properties) -> None:
+        assert self._world is not None, "called with a world alone"  # noqa: S101
+        self._world.put(
+            Thing(
+                place=self._catalogue.place(self._config, resource.inputs),
+                token=resource.token,
+                id=identifier,
+                name=name,
+                urn=resource.urn,
+                inputs={key: value for key, value in resource.inputs.items() if key[:2] != "__"},
+                outputs=outputs,
+            )
+        )
+
+    def _find(self, token: str, properties: Properties, identifier: str) -> Thing | None:
+        if self._world is None:
+            return None
+        place = self._catalogue.place(self._config, properties)
+        return self._world.find(place, token, identifier)
+
+    def _lose(self, resource: Resource, identifier: str) -> None:
+        if self._world is not None:
+            place = self._catalogue.place(self._config, resource.inputs)
+            self._world.remove(place, resource.token, identifier)
+
+    def _unique_name(self, kind: Kind, inputs: Properties) -> str:
+        """What must be unique in its place; empty where nothing must, or it is not known yet."""
+        if kind.name is None or kind.within is None:
+            return ""
+        name = self._catalogue.name_of(inputs, kind.name)
+        parts = [*self._catalogue.scope_of_name(kind, inputs), name]
+        if name is None or UNKNOWN in json.dumps(parts):
+            return ""
+        return json.dumps(parts)
+
+    def _collision(self, urn: str, kind: Kind, inputs: Properties) -> str | None:
+        """Why the name cannot be had, at preview already; `None` where it can."""
+        name, token = self._unique_name(kind, inputs), _token(urn)
+        if not name:
+            return None
+        place = self._catalogue.place(self._config, inputs)
+        holder = self._names.setdefault((place, token, name), urn)
+        if holder != urn:
+            return f"'{_name(holder)}' has the same: {_shown(kind, name, '')}"
+        if self._world is not None and not kind.overwrites:
+            thing = self._world.named(place, token, name)
+            if thing is not None and thing.urn != urn:
+                return self._catalogue.taken(token, _shown(kind, name, thing.id))
+        return None
 
     def _decoded(self, struct: struct_pb2.Struct) -> Properties:
         """The inputs of a provider; what is not a text among them travels as JSON."""
@@ -362,6 +541,19 @@ def serve(catalogue: Catalogue) -> None:
 
 def _token(urn: str) -> str:
     return urn.split("::")[2].rsplit("$", maxsplit=1)[-1]
+
+
+def _name(urn: str) -> str:
+    return urn.rpartition("::")[2]
+
+
+def _shown(kind: Kind, name: str, identifier: str) -> str:
+    """A name for people, or the id of what has none."""
+    return str(json.loads(name)[-1]) if name and kind.name else identifier
+
+
+def _object(value: Any) -> Properties:
+    return value if isinstance(value, dict) else {}
 
 
 def _plain(struct: struct_pb2.Struct) -> Properties:

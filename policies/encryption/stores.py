@@ -1,0 +1,154 @@
+"""Rules on disks, databases and clusters: each names the key that it is encrypted under."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from policies.common.resources import UNKNOWN, Resource, at, is_missing
+from policies.common.rule import Finding, Parameters, Rule
+
+_VOLUMES = frozenset(
+    {"aws:ebs/volume:Volume", "aws:ebs/snapshotCopy:SnapshotCopy", "aws:ec2/amiCopy:AmiCopy"}
+)
+_INSTANCES = frozenset(
+    {"aws:ec2/instance:Instance", "aws:ec2/spotInstanceRequest:SpotInstanceRequest"}
+)
+_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
+_CONFIGURATION = "aws:ec2/launchConfiguration:LaunchConfiguration"
+_NODE_CLASS = "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass"
+_BY_DEFAULT = "aws:ebs/encryptionByDefault:EncryptionByDefault"
+_DISKS = _VOLUMES | _INSTANCES | {_TEMPLATE, _CONFIGURATION, _NODE_CLASS, _BY_DEFAULT}
+
+_DATABASES = frozenset({"aws:rds/instance:Instance", "aws:rds/cluster:Cluster"})
+_CLUSTER_INSTANCE = "aws:rds/clusterInstance:ClusterInstance"
+
+_CLUSTER = "aws:eks/cluster:Cluster"
+
+Place = Sequence[str | int]
+
+
+def disk_uses_customer_key(resource: Resource, _: Parameters) -> Iterator[Finding]:
+    """An undeclared disk takes the account's default, which nobody reviews here."""
+    if resource.type in _VOLUMES:
+        yield from _encrypted(resource, (), "kmsKeyId")
+    elif resource.type in _INSTANCES:
+        yield from _encrypted(resource, ("rootBlockDevice",), "kmsKeyId")
+        for place in _entries(resource, "ebsBlockDevices"):
+            yield from _encrypted(resource, place, "kmsKeyId")
+    elif resource.type == _CONFIGURATION:
+        yield Finding(resource=resource, where="it", what="cannot name a key for its disks")
+    elif resource.type == _BY_DEFAULT:
+        if resource.at("enabled") is False:
+            yield Finding(resource=resource, where="enabled", what="is false")
+    else:
+        inside: Place = ("spec",) if resource.type == _NODE_CLASS else ()
+        key = "kmsKeyID" if resource.type == _NODE_CLASS else "kmsKeyId"
+        yield from _mapped(resource, (*inside, "blockDeviceMappings"), key)
+
+
+def _mapped(resource: Resource, where: Place, key: str) -> Iterator[Finding]:
+    if resource.at(*where) is UNKNOWN:
+        yield _pending(resource, where)
+        return
+    disks = [place for place in _entries(resource, *where) if not _no_disk(resource, place)]
+    if not disks:
+        yield Finding(resource=resource, where=_path(where), what="declares no disk")
+    for place in disks:
+        yield from _encrypted(resource, (*place, "ebs"), key)
+
+
+def _no_disk(resource: Resource, place: Place) -> bool:
+    return is_missing(resource.at(*place, "ebs"))
+
+
+def rds_storage_uses_customer_key(resource: Resource, _: Parameters) -> Iterator[Finding]:
+    """Storage, insights and the master's secret each have a key of their own to name."""
+    replica = not is_missing(resource.at("replicateSourceDb"))
+    if resource.type in _DATABASES and not replica:
+        yield from _on(resource, ("storageEncrypted",))
+        yield from _set(resource, ("kmsKeyId",))
+    for switch, key in (
+        ("performanceInsightsEnabled", "performanceInsightsKmsKeyId"),
+        ("manageMasterUserPassword", "masterUserSecretKmsKeyId"),
+    ):
+        if resource.at(switch) in (True, UNKNOWN):
+            yield from _set(resource, (key,))
+
+
+def eks_secrets_use_customer_key(cluster: Resource, _: Parameters) -> Iterator[Finding]:
+    """Without it the secrets in etcd are under a key of AWS."""
+    resources = cluster.at("encryptionConfig", "resources")
+    if resources is UNKNOWN:
+        yield _pending(cluster, ("encryptionConfig", "resources"))
+    elif not isinstance(resources, list) or not {"secrets", UNKNOWN}.intersection(resources):
+        yield Finding(
+            resource=cluster, where="encryptionConfig.resources", what="does not contain secrets"
+        )
+    else:
+        yield from _set(cluster, ("encryptionConfig", "provider", "keyArn"))
+
+
+def _encrypted(resource: Resource, where: Place, key: str) -> Iterator[Finding]:
+    yield from _on(resource, (*where, "encrypted"))
+    yield from _set(resource, (*where, key))
+
+
+def _on(resource: Resource, where: Place) -> Iterator[Finding]:
+    value = resource.at(*where)
+    if value is UNKNOWN:
+        yield _pending(resource, where)
+    elif value not in (True, "true"):  # a text in a launch template
+        yield Finding(resource=resource, where=_path(where), what="is not true")
+
+
+def _set(resource: Resource, where: Place) -> Iterator[Finding]:
+    value = resource.at(*where)
+    if value is UNKNOWN:
+        yield _pending(resource, where)
+    elif is_missing(value):
+        yield Finding(resource=resource, where=_path(where), what="names no key of the owner")
+    elif "alias/aws/" in str(value):
+        yield Finding(resource=resource, where=_path(where), what=f"is {value}, a key of AWS")
+
+
+def _entries(resource: Resource, *where: str | int) -> Iterator[Place]:
+    """Where each entry of a list is; nowhere if there is no list."""
+    value: Any = at(resource.properties, *where)
+    for index in range(len(value)) if isinstance(value, list) else ():
+        yield (*where, index)
+
+
+def _pending(resource: Resource, where: Place) -> Finding:
+    return Finding(
+        resource=resource, where=_path(where), what="is not known yet", verdict="pending"
+    )
+
+
+def _path(where: Place) -> str:
+    return ".".join(map(str, where))
+
+
+RULES = (
+    Rule(
+        name="disk-uses-customer-key",
+        description="Every disk is encrypted under a key of its owner.",
+        mend="declare every device, the root too, with encrypted and the customer key.",
+        applies_to=lambda resource: resource.type in _DISKS,
+        each=disk_uses_customer_key,
+    ),
+    Rule(
+        name="rds-storage-uses-customer-key",
+        description="Every database is encrypted under a key of its owner.",
+        mend="set the key of the database domain on storage, insights and master secret.",
+        applies_to=lambda resource: resource.type in _DATABASES | {_CLUSTER_INSTANCE},
+        each=rds_storage_uses_customer_key,
+    ),
+    Rule(
+        name="eks-secrets-use-customer-key",
+        description="The secrets of every cluster are encrypted under a key of its owner.",
+        mend="set encryptionConfig with the key of the cluster domain.",
+        applies_to=lambda resource: resource.type == _CLUSTER,
+        each=eks_secrets_use_customer_key,
+    ),
+)

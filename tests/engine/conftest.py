@@ -1,0 +1,174 @@
+"""Environments whose cloud outlives a run, so that it can be compared with the engine's state."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from world import World
+
+from stacks.offline import Offline, offline
+from stacks.plan import packs
+from stacks.settings import CONFIG_DIRECTORY, PROFILES
+
+UNASKED = ("--yes", "--skip-preview")
+
+
+@dataclasses.dataclass(frozen=True)
+class Living:
+    """An environment and the world that its stand-in providers keep."""
+
+    stack: Offline
+    world: World
+
+    def pulumi(
+        self, *arguments: str, faults: list[dict[str, Any]] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs the Pulumi CLI; `faults` are what goes wrong (tools/providers/faults.py)."""
+        told = {"FALAJ_STANDIN_FAULTS": json.dumps(faults or [])}
+        stack = dataclasses.replace(self.stack, variables=self.stack.variables | told)
+        return stack.pulumi(*arguments)
+
+    def up(
+        self, *arguments: str, faults: list[dict[str, Any]] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """`pulumi up`, with every policy pack."""
+        held = [part for pack in packs() for part in ("--policy-pack", pack)]
+        return self.pulumi("up", *UNASKED, *held, *arguments, faults=faults)
+
+    def deployment(self) -> dict[str, Any]:
+        """The exported state."""
+        exported = self.pulumi("stack", "export")
+        assert exported.returncode == 0, exported.stderr
+        return dict(json.loads(exported.stdout)["deployment"])
+
+    def resources(self) -> list[dict[str, Any]]:
+        """What the state holds that a provider made."""
+        return [
+            one
+            for one in self.deployment().get("resources", ())
+            if one.get("custom") and not one["type"].startswith("pulumi:")
+        ]
+
+    def in_state(self) -> set[tuple[str, str]]:
+        """Type and id of everything in the state."""
+        return {(one["type"], one["id"]) for one in self.resources()}
+
+    def in_world(self) -> set[tuple[str, str]]:
+        """Type and id of everything that exists."""
+        return {(thing.token, thing.id) for thing in self.world.things()}
+
+    def recover(self) -> None:
+        """What docs/operations.md says to type when an `up` was killed."""
+        self._whole()
+        self.pulumi("cancel", "--yes")
+        made, table = [], {}
+        pending = self.deployment().get("pending_operations") or ()
+        if not pending:
+            return
+        for operation in pending:
+            one = operation["resource"]
+            # a person looks in the account, by name and by the tags that all resources carry
+            for thing in self.world.things():
+                if operation["type"] == "creating" and thing.urn == one["urn"]:
+                    table |= {one["urn"]: one["parent"], f"provider of {one['urn']}": provider(one)}
+                    made.append(
+                        {
+                            "type": one["type"],
+                            "name": one["urn"].rpartition("::")[2],
+                            "id": thing.id,
+                            "parent": one["urn"],
+                            "provider": f"provider of {one['urn']}",
+                        }
+                    )
+        if made:
+            file = self.stack.directory / "made.json"
+            file.write_text(json.dumps({"nameTable": table, "resources": made}))
+            told = ("--file", str(file), "--generate-code=false", "--protect=false")
+            imported = self.pulumi("import", *told, *UNASKED)
+            assert imported.returncode == 0, imported.stdout + imported.stderr
+        refreshed = self.pulumi("refresh", *UNASKED, "--clear-pending-creates")
+        assert refreshed.returncode == 0, refreshed.stdout + refreshed.stderr
+
+    def _whole(self) -> None:
+        """Where a kill cut the state file short the copy beside it is the state one step before.
+
+        A bucket has no such moment: an object is replaced whole.
+        """
+        for file in (self.stack.directory / "state").rglob(
+            f"stacks/*/{self.stack.environment}.json"
+        ):
+            try:
+                json.loads(file.read_text())
+            except ValueError:
+                file.write_bytes(file.with_suffix(".json.bak").read_bytes())
+
+    def edit(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Changes the settings by `change`, which gets the stack file's `config`."""
+        content = yaml.safe_load(self.stack.stack_file.read_text())
+        change(content["config"])
+        self.stack.stack_file.write_text(yaml.safe_dump(content))
+
+    def steps(self, *arguments: str) -> dict[str, str]:
+        """What a preview would do: URN → operation, what stays the same left out."""
+        preview = self.pulumi("preview", "--json", *arguments)
+        assert preview.returncode == 0, preview.stdout + preview.stderr
+        return {
+            step["urn"]: step["op"]
+            for step in json.loads(preview.stdout)["steps"]
+            if step["op"] not in ("same", "read") and "::pulumi:pulumi:Stack::" not in step["urn"]
+        }
+
+
+def provider(resource: Mapping[str, Any]) -> str:
+    """The URN of a resource's provider: its reference without the provider's id."""
+    return str(resource["provider"]).rpartition("::")[0]
+
+
+@contextlib.contextmanager
+def living(environment: str) -> Iterator[Living]:
+    """The environment with nothing in it yet, its teams to be deployed."""
+    with offline(environment) as empty:
+        path = empty.directory / "world.db"
+        stack = dataclasses.replace(
+            empty, variables=empty.variables | {"FALAJ_STANDIN_WORLD": str(path)}
+        )
+        set_up = stack.pulumi(
+            "config", "set", "--secret", "falaj:kubeconfig", standard_input="apiVersion: v1\n"
+        )
+        assert set_up.returncode == 0, set_up.stderr
+        with World(path).closing() as world:
+            yield Living(stack, world)
+
+
+@pytest.fixture(name="living", scope="session")
+def _living() -> Callable[[str], contextlib.AbstractContextManager[Living]]:
+    return living
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every environment on AWS there is, and every profile."""
+    if "aws_environment" in metafunc.fixturenames:
+        metafunc.parametrize("aws_environment", environments(), scope="module")
+    if "profile" in metafunc.fixturenames:
+        metafunc.parametrize("profile", sorted(file.stem for file in PROFILES.glob("*.yaml")))
+
+
+def environments() -> list[str]:
+    """The environments that the clone has stack files of, those on a machine left out."""
+    return sorted(
+        file.suffixes[0][1:]
+        for file in CONFIG_DIRECTORY.glob("Pulumi.*.yaml")
+        if _config(file).get("falaj:place", "aws") == "aws" and file.suffixes[0] != ".local"
+    )
+
+
+def _config(file: Path) -> Mapping[str, Any]:
+    return dict((yaml.safe_load(file.read_text()) or {}).get("config") or {})

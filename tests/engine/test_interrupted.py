@@ -1,0 +1,111 @@
+"""What is interrupted goes on: nothing made twice, nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Living
+
+Begin = Callable[[str], contextlib.AbstractContextManager["Living"]]
+INTERRUPTIONS = 20
+pytestmark = pytest.mark.long
+UNASKED = ("--yes", "--skip-preview")
+KEY = "aws:kms/key:Key"
+
+
+def test_an_up_interrupted_at_random_steps_ends_as_if_it_had_not_been(living: Begin) -> None:
+    """Killed before a thing is made or after, refused, throttled, not answered: 20 times in all."""
+    seed = random.randrange(10**6)  # noqa: S311 no secret
+    print(f"seed {seed}")  # noqa: T201 shown when the test fails
+    choose = random.Random(seed)  # noqa: S311
+    with living("dev") as environment:
+        steps = sum(operation == "create" for operation in environment.steps().values())
+        faults = [
+            choose.choice(
+                [
+                    {"what": "kill-engine", "when": "before"},
+                    {"what": "kill-engine", "when": "after"},
+                    {"what": "fail"},
+                    {"what": "throttle"},
+                    {"what": "time-out", "seconds": 0.1},
+                ]
+            )
+            | {"on": "create", "number": number}
+            for number in sorted(choose.sample(range(1, steps // 2), INTERRUPTIONS))
+        ]
+        interrupted = 0
+        # without the policies, which have nothing to do with it and take as long again
+        while (status := environment.pulumi("up", *UNASKED, faults=faults).returncode) != 0:
+            interrupted += 1
+            assert interrupted <= INTERRUPTIONS, f"seed {seed}"
+            if status == -signal.SIGKILL:
+                environment.recover()
+
+        assert environment.in_state() == environment.in_world(), f"seed {seed}"
+        urns = [thing.urn for thing in environment.world.things()]
+        assert len(urns) == len(set(urns)), f"seed {seed}"
+        assert interrupted > INTERRUPTIONS // 4, f"seed {seed}"
+        unchanged = environment.pulumi("up", *UNASKED, "--expect-no-changes")
+        assert unchanged.returncode == 0, f"seed {seed}"
+
+
+@pytest.fixture(scope="module")
+def deployed(living: Begin) -> Iterator[Living]:
+    with living("dev") as environment:
+        assert environment.up().returncode == 0
+        yield environment
+
+
+def test_what_somebody_deleted_is_noticed_and_made_again(deployed: Living) -> None:
+    lost = next(thing for thing in deployed.world.things() if thing.token == KEY)
+    deployed.world.remove(lost.place, lost.token, lost.id)
+
+    up = deployed.up("--refresh")
+
+    assert up.returncode == 0, up.stdout
+    assert deployed.in_state() == deployed.in_world()
+    assert (lost.token, lost.id) not in deployed.in_state()
+    assert lost.urn in {thing.urn for thing in deployed.world.things()}
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"what": "kill-engine"}, ""),
+        ({"what": "kill-engine", "when": "after"}, ""),
+        ({"what": "kill-provider"}, "error reading from server"),
+        ({"what": "fail"}, "InternalFailure"),
+        ({"what": "throttle"}, "Rate exceeded"),
+    ],
+    ids=["engine killed before", "after", "provider killed", "refused", "throttled"],
+)
+def test_an_interrupted_destroy_goes_on(living: Begin, fault: dict[str, Any], message: str) -> None:
+    with living("dev") as environment:
+        assert environment.pulumi("up", *UNASKED).returncode == 0
+        told = [fault | {"on": "delete", "number": 7}]
+        first = environment.pulumi("destroy", "--yes", "--skip-preview", faults=told)
+        assert first.returncode != 0
+        assert message in first.stdout + first.stderr
+        if first.returncode == -signal.SIGKILL:
+            environment.recover()
+        second = environment.pulumi("destroy", "--yes", "--skip-preview")
+
+        assert second.returncode == 0, second.stdout
+        assert environment.in_world() == environment.in_state() == set()
+
+
+def test_a_killed_up_says_that_the_stack_is_locked_and_how_to_unlock_it(living: Begin) -> None:
+    with living("dev") as environment:
+        told = [{"what": "kill-engine", "on": "create", "type": KEY}]
+        assert environment.pulumi("up", *UNASKED, faults=told).returncode != 0
+        locked = environment.pulumi("up", *UNASKED)
+
+    assert locked.returncode != 0
+    assert "pulumi cancel" in locked.stderr
