@@ -41,7 +41,7 @@ class DeliveryRolesArgs:
     runner: str | None = None
     """Noun of the role of a machine in the network that may apply; `None` where there is none."""
     state_key_arn: pulumi.Input[str] | None = None
-    """The key of the stack's state; `None` before there is one."""
+    """The key of the stack's state; `None` where it is known by its alias alone."""
 
 
 class DeliveryRoles(pulumi.ComponentResource):

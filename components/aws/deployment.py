@@ -21,6 +21,9 @@ from components.aws.scope import Scope
 
 _ALL = ("Create*", "Delete*", "Describe*", "Get*", "List*", "Put*", "Update*")
 _TAGS = ("Tag*", "Untag*")
+_PARTS_OF_CLUSTER = (
+    *("nodegroup", "addon", "access-entry", "podidentityassociation", "identityproviderconfig"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +105,15 @@ def deployment(scope: Scope, *, keep: bool) -> dict[str, list[Part]]:
             Part(
                 sid="Cluster",
                 actions=_of("eks", *_ALL, *_TAGS, "Associate*", "Disassociate*"),
+                # a cluster without a suffix is called as the environment is
                 resources=here(
                     "eks",
-                    *(f"cluster/{ours}", f"nodegroup/{ours}/*", f"addon/{ours}/*"),
-                    *(f"access-entry/{ours}/*", f"podidentityassociation/{ours}/*"),
-                    f"identityproviderconfig/{ours}/*",
+                    *(f"cluster/{cluster}" for cluster in (scope.cluster(), ours)),
+                    *(
+                        f"{part}/{cluster}/*"
+                        for part in _PARTS_OF_CLUSTER
+                        for cluster in (scope.cluster(), ours)
+                    ),
                 ),
             ),
             Part(
@@ -386,17 +393,19 @@ def state_access(
             actions=("s3:ListBucket", "s3:GetBucketLocation"),
             resources=[bucket],
         ),
-        *(
-            [
-                Statement(
-                    sid="KeyOfState",
-                    effect="Allow",
-                    actions=USE["write" if write else "read"],
-                    resources=[key_arn],
-                )
-            ]
+        Statement(
+            sid="KeyOfState",
+            effect="Allow",
+            actions=USE["write" if write else "read"],
+            resources=[key_arn if key_arn is not None else scope.arn("kms", "key/*")],
+            # the alias is the bootstrap's, and known before its key is
+            conditions={}
             if key_arn is not None
-            else []
+            else {
+                "ForAnyValue:StringEquals": {
+                    "kms:ResourceAliases": f"alias/falaj/{scope.environment}/state"
+                }
+            },
         ),
     ]
 

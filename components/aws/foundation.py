@@ -1,19 +1,23 @@
 """What must be there before an environment can be deployed: made once, from outside.
 
 Owns the bucket and the key of the stacks' state and, where the environment is deployed by a runner,
-its network and the runner. These outlive the environment's own stack: a runner must not delete the
-ground that it stands on. Nothing must exist before but the account.
+its network, the runner, and the roles with which it and the pipelines deploy. These outlive the
+environment's own stack: a runner must not delete the ground that it stands on. Nothing must exist
+before but the account.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pulumi
 
 from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs, Lifecycle
+from components.aws.boundary import Boundary, BoundaryArgs
 from components.aws.bucket_policy import Guard
+from components.aws.delivery_roles import DeliveryRoles, DeliveryRolesArgs
 from components.aws.keys import DomainKey, DomainKeyArgs
 from components.aws.network import (
     GivenNetwork,
@@ -40,6 +44,8 @@ class FoundationArgs:
     environment: str
     owner: str
     residency_mode: str
+    allowed_regions: Sequence[str] = ()
+    """Where roles may act; empty for the region of `aws` alone."""
     aws: AwsSettings
 
 
@@ -72,7 +78,12 @@ class Foundation(pulumi.ComponentResource):
             account_id=args.aws.account_id,
             region=args.aws.region,
         )
-        key = DomainKey(f"{name}-state", DomainKeyArgs(scope=scope, domain="state"), child)
+        keep = args.aws.keep_data
+        key = DomainKey(
+            f"{name}-state",
+            DomainKeyArgs(scope=scope, domain="state", settings=args.aws.keys),
+            child,
+        )
         ArtifactStore(
             f"{name}-state-store",
             ArtifactStoreArgs(
@@ -91,10 +102,36 @@ class Foundation(pulumi.ComponentResource):
             "secrets_provider": secrets_provider(scope),
         }
         if args.aws.runner is not None:
+            # the runner deploys with the role `apply`, so that cannot wait for the first `up`
+            boundary = Boundary(
+                f"{name}-boundary",
+                BoundaryArgs(
+                    scope=scope, allowed_regions=args.allowed_regions or (scope.region,), keep=keep
+                ),
+                child,
+            )
+            scope = replace(scope, boundary_arn=boundary.arn)
+            DeliveryRoles(
+                f"{name}-delivery",
+                DeliveryRolesArgs(
+                    scope=scope,
+                    settings=args.aws.identity,
+                    keep=keep,
+                    state_key_arn=key.arn,
+                    runner="runner",
+                ),
+                child,
+            )
             network = self._network(name, args, scope, child)
             disk_key = DomainKey(
                 f"{name}-cluster",
-                DomainKeyArgs(scope=own_scope(scope), domain="cluster"),
+                DomainKeyArgs(
+                    scope=own_scope(scope),
+                    domain="cluster",
+                    settings=args.aws.keys,
+                    # whoever bootstraps starts the instance, and no setting names them
+                    account_uses_through=("ec2",),
+                ),
                 child,
             )
             runner = Runner(
@@ -135,7 +172,11 @@ class Foundation(pulumi.ComponentResource):
                 ),
                 child,
             )
-        logs = DomainKey(f"{name}-logs", DomainKeyArgs(scope=own, domain="logs"), child)
+        logs = DomainKey(
+            f"{name}-logs",
+            DomainKeyArgs(scope=own, domain="logs", settings=args.aws.keys),
+            child,
+        )
         return Network(
             f"{name}-network",
             NetworkArgs(

@@ -113,8 +113,6 @@ class AwsPlace(pulumi.ComponentResource):
     cache: CacheAccess | None = None
     stream: StreamAccess | None = None
     """How they are reached; `None` where there is none yet."""
-    break_glass_arn: pulumi.Output[str] | None
-    """Whose use is an alarm; `None` where nobody may break the glass."""
 
     def __init__(
         self, name: str, args: AwsPlaceArgs, opts: pulumi.ResourceOptions | None = None
@@ -129,28 +127,17 @@ class AwsPlace(pulumi.ComponentResource):
             pulumi.ResourceOptions(parent=self),
         )
         # this component makes the provider, so its children cannot inherit it
-        self._child = child = pulumi.ResourceOptions(parent=self, provider=provider.provider)
+        self._child = pulumi.ResourceOptions(parent=self, provider=provider.provider)
         regions = args.allowed_regions or (args.region,)
         self._scope = Scope(
             environment=args.environment, account_id=args.account_id, region=args.region
         )
-        boundary = Boundary(
-            f"{name}-boundary",
-            BoundaryArgs(scope=self._scope, allowed_regions=regions, keep=args.keep_data),
-            child,
-        )
-        self._scope = replace(self._scope, boundary_arn=boundary.arn)
+        apply_arn = self._deployers(regions)
 
         keys, team_keys = self._keys()
-        delivery = DeliveryRoles(
-            f"{name}-delivery",
-            DeliveryRolesArgs(scope=self._scope, settings=args.identity, keep=args.keep_data),
-            child,
-        )
-        self.break_glass_arn = delivery.break_glass_arn
         network = self._network(keys)
         self.storage = self._storage(keys, network)
-        compute = self._compute(keys, network, delivery.apply_arn)
+        compute = self._compute(keys, network, apply_arn)
         self._data_services(keys, self._placement(network, compute))
         self._images(keys)
         identities = self._identities(keys, team_keys, compute)
@@ -197,6 +184,27 @@ class AwsPlace(pulumi.ComponentResource):
     def _pools(self) -> dict[str, PoolSettings]:
         elastic = self._args.elastic_nodes
         return {**self._args.node_pools, **(elastic.pools if elastic is not None else {})}
+
+    def _deployers(self, regions: Sequence[str]) -> pulumi.Output[str] | None:
+        """The boundary of all roles and the roles that deploy; returns the ARN of `apply`, if made.
+
+        Where the bootstrap made the network it made these as well.
+        """
+        args = self._args
+        if args.network_ids is not None:
+            self._scope = replace(self._scope, boundary_arn=self._scope.policy_arn("boundary"))
+            return None
+        boundary = Boundary(
+            f"{self._name}-boundary",
+            BoundaryArgs(scope=self._scope, allowed_regions=regions, keep=args.keep_data),
+            self._child,
+        )
+        self._scope = replace(self._scope, boundary_arn=boundary.arn)
+        return DeliveryRoles(
+            f"{self._name}-delivery",
+            DeliveryRolesArgs(scope=self._scope, settings=args.identity, keep=args.keep_data),
+            self._child,
+        ).apply_arn
 
     def _keys(self) -> tuple[dict[Domain, DomainKey], dict[str, DomainKey]]:
         """The keys of the domains, and those of teams where teams have their own."""

@@ -25,6 +25,7 @@ def main() -> None:
             environment=wanted.environment,
             owner=wanted.owner,
             residency_mode=wanted.residency.mode,
+            allowed_regions=wanted.residency.allowed_regions,
             aws=wanted.aws,
         ),
     )
