@@ -57,6 +57,16 @@ _OF_IDENTITIES = frozenset(
 """Whose documents say what somebody may do, so that they name no principal."""
 
 
+_WITHOUT_RESOURCE = frozenset(
+    {
+        "aws:iam/role:Role.assumeRolePolicy",
+        "aws:ecr/repositoryPolicy:RepositoryPolicy.policy",
+        "aws:ecr/repositoryCreationTemplate:RepositoryCreationTemplate.repositoryPolicy",
+    }
+)
+"""Documents about the one thing that they are attached to, so that they name no resource."""
+
+
 def problems(token: str, inputs: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What is wrong with the documents among `inputs`: (property, reason)."""
     for name, value in inputs.items():
@@ -75,7 +85,7 @@ def problems(token: str, inputs: dict[str, Any]) -> Iterator[tuple[str, str]]:
         largest = _LARGEST_CHARACTERS.get(where, size)
         if size > largest:
             yield name, f"is {size} characters long; the service takes {largest}"
-        trust = name == "assumeRolePolicy"
+        trust = where in _WITHOUT_RESOURCE
         for reason in _document(document, identity=token in _OF_IDENTITIES, trust=trust):
             yield name, reason
 

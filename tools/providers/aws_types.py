@@ -479,6 +479,7 @@ _KINDS: dict[str, Kind] = {
     "aws:s3/inventory:Inventory": Kind(
         identifier=lambda resource: f"{resource.inputs['bucket']}:{resource.inputs['name']}",
         name="name",
+        within=None,
         replaced_by=frozenset({"bucket", "region"}),
     ),
     "aws:sqs/queue:Queue": Kind(
