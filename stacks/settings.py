@@ -21,7 +21,7 @@ import yaml
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from components.aws.settings.aws import AwsSettings, beyond_the_team_budget
+from components.aws.settings.aws import SKIP, AwsSettings, beyond_the_team_budget
 from components.aws.settings.backup import unapproved_copies
 from components.aws.settings.cache import long_cache_names
 from components.aws.settings.identity import problems_of_teams
@@ -166,17 +166,21 @@ def _validated(raw: Mapping[str, Any]) -> tuple[Settings | None, list[str]]:
     rest: dict[str, Any] = copy.deepcopy(dict(raw))
     problems: list[str] = []
     taken: set[tuple[int | str, ...]] = set()
+    said: dict[str, bool] = {}
     while True:
         try:
-            return Settings.model_validate(rest), problems
+            return Settings.model_validate(rest, context=said), problems
         except ValidationError as error:
             new = [one for one in error.errors() if one["loc"] not in taken]
             problems += [text for text in _explain(new) if text not in problems]
-            if len(new) < len(error.errors()) or not all(
-                _take_out(rest, one["loc"]) for one in new
-            ):
+            if len(new) < len(error.errors()):
                 return None, problems
-            taken |= {one["loc"] for one in new}
+            for one in new:
+                if one["loc"] == (SKIP,) and one["type"] == "value_error":
+                    said[SKIP] = True
+                elif not _take_out(rest, one["loc"]):
+                    return None, problems
+            taken |= {one["loc"] for one in new} - {(SKIP,)}
 
 
 def _take_out(raw: Any, path: Sequence[int | str]) -> bool:

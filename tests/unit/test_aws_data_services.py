@@ -10,6 +10,7 @@ import pytest
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.aws.placement import Placement
 from components.aws.settings.cache import CacheSettings
+from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.stream import StreamSettings
 from components.kubernetes.settings import TeamQuota
@@ -25,8 +26,9 @@ ARGS: dict[str, Any] = {
     "residency_mode": "in-country",
     "account_id": "123456789012",
     "region": "me-central-1",
-    "cluster_name": "falaj-dev",
-    "subnet_ids": ["subnet-1"],
+    "existing_cluster": ExistingCluster(
+        name="falaj-dev", subnet_ids={"me-central-1a": "subnet-0a1b2c3d4e5f60718"}
+    ),
     "node_pools": {},
     "teams": {"credit": TeamQuota()},
     "cache": CacheSettings(kind="elasticache"),

@@ -370,8 +370,10 @@ def test_teams_with_a_name_of_the_platform_or_too_long_a_role_are_all_named() ->
 def test_all_that_is_wrong_with_keys_teams_and_pipelines_comes_in_one_list() -> None:
     wrong = {
         "account_id": ACCOUNT,
-        "cluster_name": "falaj-dev",
-        "subnet_ids": ["subnet-1"],
+        "existing_cluster": {
+            "name": "falaj-dev",
+            "subnet_ids": {"me-central-1a": "subnet-0a1b2c3d4e5f60718"},
+        },
         "node_pools": {},
         "keys": {"rotation_days": 1000},
         "secrets": {"rotation_days": 0},
@@ -395,8 +397,10 @@ def test_all_that_is_wrong_with_keys_teams_and_pipelines_comes_in_one_list() -> 
 def test_a_short_deletion_window_is_named_where_data_is_kept() -> None:
     kept = {
         "account_id": ACCOUNT,
-        "cluster_name": "falaj-dev",
-        "subnet_ids": ["subnet-1"],
+        "existing_cluster": {
+            "name": "falaj-dev",
+            "subnet_ids": {"me-central-1a": "subnet-0a1b2c3d4e5f60718"},
+        },
         "node_pools": {},
         "keys": {"deletion_days": 7},
     }

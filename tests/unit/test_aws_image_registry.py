@@ -244,8 +244,10 @@ def test_a_cache_without_a_way_out_is_refused() -> None:
 def test_a_cache_outside_dev_stops_the_settings_of_the_environment() -> None:
     section = {
         "account_id": ACCOUNT,
-        "cluster_name": "falaj",
-        "subnet_ids": ["subnet-0a1b2c3d4e5f60718"],
+        "existing_cluster": {
+            "name": "falaj",
+            "subnet_ids": {"me-central-1a": "subnet-0a1b2c3d4e5f60718"},
+        },
         "node_pools": {"general": {"kind": "cpu", "instance_types": ["m6i.large"], "max_nodes": 4}},
         "image_registry": {"pull_through": {"quay.io": {}}},
     }

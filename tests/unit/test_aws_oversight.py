@@ -164,8 +164,10 @@ def test_roles_trust_only_services_and_pods_of_this_account(everything: Recordin
 
 AWS = {
     "account_id": "123456789012",
-    "cluster_name": "falaj-prod",
-    "subnet_ids": ["subnet-0a1b2c3d"],
+    "existing_cluster": {
+        "name": "falaj-prod",
+        "subnet_ids": {"me-central-1a": "subnet-0a1b2c3d4e5f60718"},
+    },
     "node_pools": {"system": {"kind": "cpu", "instance_types": ["m6i.large"], "max_nodes": 2}},
 }
 ABROAD = {

@@ -641,8 +641,10 @@ def test_a_setting_that_cannot_hold_is_named(settings: dict[str, Any], problem: 
 def test_what_nobody_can_delete_cannot_go_with_its_stack() -> None:
     section: dict[str, Any] = {
         "account_id": "123456789012",
-        "cluster_name": "falaj-dev",
-        "subnet_ids": ["subnet-0a1b2c3d4e5f60718"],
+        "existing_cluster": {
+            "name": "falaj-dev",
+            "subnet_ids": {"me-central-1a": "subnet-0a1b2c3d4e5f60718"},
+        },
         "node_pools": {},
         "storage": {"lock": {"mode": "compliance"}},
     }
@@ -661,8 +663,10 @@ def test_a_team_whose_door_would_have_too_long_a_name_is_named() -> None:
 def test_what_is_wrong_with_stores_is_listed_at_once_by_its_keys() -> None:
     section = {
         "account_id": "123456789012",
-        "cluster_name": "falaj-staging",
-        "subnet_ids": ["subnet-0a1b2c3d4e5f60718"],
+        "existing_cluster": {
+            "name": "falaj-staging",
+            "subnet_ids": {"me-central-1a": "subnet-0a1b2c3d4e5f60718"},
+        },
         "node_pools": {},
         "storage": {"organization_id": "x", "lock": {"mode": "governance", "days": 9000}},
         "database": {"backup_window": "21:30-22:30"},
