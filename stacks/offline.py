@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -23,6 +23,11 @@ from stacks.settings import CONFIG_DIRECTORY, NAMESPACE
 
 _STAND_INS = clone.ROOT / "tools" / "providers" / "bin"
 _CREDENTIALS = ("AWS_", "KUBE", "PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG_PASSPHRASE")
+
+
+_STATE_AT_THE_END = {"PULUMI_EXPERIMENTAL": "true", "PULUMI_SKIP_CHECKPOINTS": "true"}
+"""The state is written once and not after each resource, which would take two thirds of the time of
+an `up` of hundreds. An `up` that is killed then leaves none."""
 
 
 class OfflineError(Exception):
@@ -36,6 +41,11 @@ class Offline:
     directory: Path
     environment: str
     variables: dict[str, str]
+
+    def with_checkpoints(self) -> Offline:
+        """The same, with the state written after each resource: for an `up` that may be killed."""
+        kept = {name: it for name, it in self.variables.items() if name not in _STATE_AT_THE_END}
+        return replace(self, variables=kept)
 
     @property
     def stack_file(self) -> Path:

@@ -57,6 +57,8 @@ class DatabaseAccess:
     consumers: dict[str, DatabaseConsumer]
     provisioning: str
     """The script for `psql` that makes databases and roles."""
+    subnet_group: pulumi.Output[str] | None = None
+    """Where a restored copy may stand; `None` for an existing database."""
 
     def uri(self, consumer: str, database: str | None = None) -> pulumi.Output[str]:
         """Where `consumer` connects, as whom and over verified TLS; never with a password.
@@ -224,6 +226,7 @@ class Database(pulumi.ComponentResource):
         self.access = DatabaseAccess(
             address=instance.address,
             port=PORT,
+            subnet_group=subnets.name,
             administrator_arn=instance.master_user_secrets.apply(
                 lambda secrets: str(secrets[0].secret_arn)
             ),

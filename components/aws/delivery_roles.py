@@ -7,8 +7,9 @@ state: who cannot write the state cannot deploy, and so cannot leave the policy 
 `break-glass` is for the day when single sign-on or the pipeline is down: IAM users with a hardware
 key, a fresh second factor, one hour. Its use sets off an alarm (`audit_trail`), by its ARN.
 
-The first `up` of an environment is run by an administrator of the account, since these roles do not
-exist before it. From then on the boundary lets only break-glass change them.
+Where a runner deploys, the bootstrap makes these roles. Elsewhere the first `up` of an environment
+is run by an administrator of the account, since they do not exist before it. From then on the
+boundary lets only break-glass change them.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from components.aws.identity import WorkloadIdentities, WorkloadIdentitiesArgs
 from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
 from components.aws.keys import DOMAINS, DomainKey, DomainKeyArgs
 from components.aws.log_delivery import config_delivery_statements, log_delivery_statements
+from components.aws.log_shipping import SiemNetwork
 from components.aws.network import (
     GivenNetwork,
     GivenNetworkArgs,
@@ -141,7 +142,7 @@ class AwsPlace(pulumi.ComponentResource):
         self._data_services(keys, self._placement(network, compute))
         self._images(keys)
         identities = self._identities(keys, team_keys, compute)
-        self.oversight = self._oversight(keys, compute, regions)
+        self.oversight = self._oversight(keys, network, compute, regions)
 
         self.fields = {
             "region": args.region,
@@ -416,7 +417,13 @@ class AwsPlace(pulumi.ComponentResource):
         existing = self._args.existing_cluster
         return existing.name if existing is not None else None
 
-    def _oversight(self, keys: Keys, compute: Compute, regions: Sequence[str]) -> Oversight | None:
+    def _oversight(
+        self,
+        keys: Keys,
+        network: Network | GivenNetwork | None,
+        compute: Compute,
+        regions: Sequence[str],
+    ) -> Oversight | None:
         args = self._args
         if args.oversight is None:
             return None
@@ -433,8 +440,24 @@ class AwsPlace(pulumi.ComponentResource):
                 cluster_log_group=pulumi.Output.concat("/aws/eks/", cluster, "/cluster"),
                 keep=args.keep_data,
                 ready=[*stores["logs"].ready, *stores["config"].ready, *keys["logs"].ready],
+                database_subnet_group=self.database.subnet_group if self.database else None,
+                siem_network=self._siem_network(network, compute),
             ),
             self._child,
+        )
+
+    @staticmethod
+    def _siem_network(
+        network: Network | GivenNetwork | None, compute: Compute
+    ) -> SiemNetwork | None:
+        """For a SIEM behind an endpoint; `None` where network or cluster is somebody else's."""
+        if not isinstance(network, Network) or compute.cluster is None:
+            return None
+        return SiemNetwork(
+            vpc_id=network.vpc_id,
+            subnet_ids=list(network.private_subnet_ids.values()),
+            node_security_group_id=compute.cluster.node_security_group_id,
+            zone_id=network.private_zone_id,
         )
 
     def _on_the_cluster(

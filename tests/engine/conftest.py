@@ -33,7 +33,8 @@ class Living:
     ) -> subprocess.CompletedProcess[str]:
         """Runs the Pulumi CLI; `faults` are what goes wrong (tools/providers/faults.py)."""
         told = {"FALAJ_STANDIN_FAULTS": json.dumps(faults or [])}
-        stack = dataclasses.replace(self.stack, variables=self.stack.variables | told)
+        surviving = self.stack.with_checkpoints() if faults else self.stack
+        stack = dataclasses.replace(surviving, variables=surviving.variables | told)
         return stack.pulumi(*arguments)
 
     def up(
