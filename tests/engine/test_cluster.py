@@ -27,7 +27,7 @@ provider = RegionProvider(
     RegionProviderArgs(account_id=scope.account_id, region=scope.region, default_tags={}),
 )
 here = pulumi.ResourceOptions(provider=provider.provider)
-key = DomainKey("key", DomainKeyArgs(scope=scope, domain="cluster"), here)
+key = DomainKey("key", DomainKeyArgs(scope=scope, domain="cluster", keep=False), here)
 compute = Compute(
     "test",
     ComputeArgs(

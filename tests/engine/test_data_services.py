@@ -12,14 +12,15 @@ PROGRAM = """
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.aws.placement import Placement
 from components.aws.settings.cache import CacheSettings
+from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.stream import StreamSettings
 from components.kubernetes.settings import TeamQuota
 
 AwsPlace("test", AwsPlaceArgs(
     environment="test", owner="ml-platform", residency_mode="in-country",
-    account_id="123456789012", region="me-central-1", cluster_name="falaj-test",
-    subnet_ids=["subnet-1"], node_pools={}, keep_data=False,
+    account_id="123456789012", region="me-central-1", keep_data=False,
+    existing_cluster=ExistingCluster(name="falaj-test"),
     teams={"credit": TeamQuota(), "fraud": TeamQuota()},
     placement=Placement(
         vpc_id="vpc-1", subnet_ids=["subnet-a", "subnet-b"], client_security_group_id="sg-1",

@@ -48,7 +48,7 @@ def life(living: Begin, aws_environment: str) -> Iterator[Life]:
         preview = environment.pulumi("preview", "--json", *held)
         up = environment.up()
         made, existed = environment.in_state(), environment.in_world()
-        again = environment.up("--expect-no-changes")
+        again = environment.pulumi("up", *UNCHANGED)
         refresh = environment.pulumi("refresh", *UNCHANGED)
         pool = _widen(environment)
         after_a_change = environment.steps()
