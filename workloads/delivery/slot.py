@@ -100,23 +100,36 @@ class SlotModels:
         Raises `DeliveryError` when the files are not those that were registered, cannot be had, or
         do not make a model that answers.
         """
-        with self._alone():
-            folder = self._copy(version, digest)
-            if folder is None:
-                folder = self._fetch(version, digest)
         try:
+            with self._alone():
+                folder = self._copy(version, digest)
+                if folder is None:
+                    folder = self._fetch(version, digest)
             model = _open(folder, version, digest)
+        except DeliveryError:
+            raise
         except Exception as error:
             raise DeliveryError(
                 f"{self.workload} version {version} cannot be loaded: "
                 f"{type(error).__name__}: {_first_line(error)}"
             ) from error
         with self._alone():
-            files.write_json(self._folder / "loaded.json", {"version": version, "digest": digest})
-            for other in self._folder.glob("model-*"):
-                if other != folder:
-                    shutil.rmtree(other, ignore_errors=True)
+            if self._is_noted(version, digest):
+                for other in self._folder.glob("model-*"):
+                    if other != folder:
+                        shutil.rmtree(other, ignore_errors=True)
         return model
+
+    def _is_noted(self, version: str, digest: str) -> bool:
+        """Notes what the slot holds; a disk that is full is no reason not to serve it."""
+        if self.remembered() == (version, digest):
+            return True
+        try:
+            files.write_json(self._folder / "loaded.json", {"version": version, "digest": digest})
+        except OSError as error:
+            log.warning("slot %s holds version %s, not noted: %s", self.slot, version, error)
+            return False
+        return True
 
     def forget(self) -> None:
         """Drops the local copy, so that an emptied slot stays empty."""

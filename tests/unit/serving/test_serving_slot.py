@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from workloads.delivery import status
+from workloads.delivery.slot import SlotModels
 
 
 @pytest.fixture
@@ -76,6 +78,24 @@ def test_a_slot_starts_from_its_copy_while_the_registry_is_down(
     again = new_slot("a", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     again.wait("/ready")
     assert again.ask().headers["x-falaj-version"] == "1"
+
+
+def test_a_full_disk_is_no_reason_not_to_serve_the_copy(
+    slot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert slot.ask().status_code == 200
+    models = SlotModels("credit-risk", "a", tmp_path / "state")
+    noted = models.remembered()
+    assert noted is not None
+
+    def full(path: Path, _content: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("workloads.delivery.slot.files.write_json", full)
+    assert models.load(*noted).version == noted[0], "nothing has to be written"
+    models.forget()
+    assert models.load(*noted).version == noted[0]
+    assert models.remembered() is None
 
 
 def test_an_altered_copy_is_not_served(
