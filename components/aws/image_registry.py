@@ -88,6 +88,8 @@ class ImageRegistry(pulumi.ComponentResource):
                 # an image that is gone upstream cannot be had again
                 protect=args.keep,
                 retain_on_delete=args.keep,
+                # the name is fixed, so the old one must go before a new one has it
+                delete_before_replace=True,
                 # ECR takes a grant on the key when the repository is made
                 depends_on=args.key_ready,
             ),
