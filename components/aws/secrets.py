@@ -202,7 +202,8 @@ class GeneratedSecrets(pulumi.ComponentResource):
             role=role.arn,
             runtime=_RUNTIME,
             handler=f"{CODE.stem}.handler",
-            code=pulumi.AssetArchive({CODE.name: pulumi.FileAsset(str(CODE))}),
+            # its text and not its path, which would put a machine's folders into the state
+            code=pulumi.AssetArchive({CODE.name: pulumi.StringAsset(CODE.read_text("utf-8"))}),
             timeout=_TIMEOUT_SECONDS,
             vpc_config=(
                 {
