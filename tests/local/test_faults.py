@@ -317,7 +317,7 @@ def test_no_request_fails_while_the_champions_servers_are_killed_and_come_back(
             tree(journey, program)[0].kill()
         for program in of_slot(journey, slot):
             has_recovered(journey, program)
-    assert {status for status, _ in answers} == {200}
+    assert [answer for answer in answers if answer[0] != 200] == []
 
 
 def test_make_up_recovers_a_killed_supervisord_and_loses_no_entry(journey: Journey) -> None:
