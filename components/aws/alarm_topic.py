@@ -7,7 +7,7 @@ topic by the encryption context: EventBridge hands no source account on to KMS.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -129,4 +129,38 @@ def on_event(
     )
     aws.cloudwatch.EventTarget(
         f"{name}-{noun}-topic", rule=rule.name, arn=topic, target_id="alarms", opts=child
+    )
+
+
+def alarm_of_silence(
+    name: str,
+    alarm: str,
+    description: str,
+    *,
+    metric: tuple[str, str],
+    dimensions: Mapping[str, pulumi.Input[str]],
+    period_seconds: int,
+    topic_arn: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> aws.cloudwatch.MetricAlarm:
+    """Goes off when what must happen has not happened once in `period_seconds`.
+
+    `metric` is a namespace and a name. No figure at all counts as silence.
+    """
+    namespace, metric_name = metric
+    return aws.cloudwatch.MetricAlarm(
+        name,
+        name=alarm,
+        alarm_description=description,
+        namespace=namespace,
+        metric_name=metric_name,
+        dimensions=dimensions,
+        statistic="Sum",
+        period=period_seconds,
+        evaluation_periods=1,
+        comparison_operator="LessThanThreshold",
+        threshold=1,
+        treat_missing_data="breaching",
+        alarm_actions=[topic_arn],
+        opts=opts,
     )

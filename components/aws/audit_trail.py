@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from components.aws.alarm_topic import alarm_of_silence
 from components.aws.log_delivery import TRAIL, trail_arn
 from components.aws.policy_document import Statement
 from components.aws.role import Role, RoleArgs, taken_by_service
@@ -143,20 +144,14 @@ class AuditTrail(pulumi.ComponentResource):
 
     def _silence(self, name: str, args: AuditTrailArgs, group: aws.cloudwatch.LogGroup) -> None:
         """Whoever stops the trail also stops its filters, so silence is an alarm as well."""
-        aws.cloudwatch.MetricAlarm(
+        alarm_of_silence(
             f"{name}-silent-alarm",
-            name=args.scope.name("trail-silent"),
-            alarm_description="Nothing reached the audit trail's log group for an hour.",
-            namespace="AWS/Logs",
-            metric_name="IncomingLogEvents",
+            args.scope.name("trail-silent"),
+            "Nothing reached the audit trail's log group for an hour.",
+            metric=("AWS/Logs", "IncomingLogEvents"),
             dimensions={"LogGroupName": group.name},
-            statistic="Sum",
-            period=3600,
-            evaluation_periods=1,
-            comparison_operator="LessThanThreshold",
-            threshold=1,
-            treat_missing_data="breaching",
-            alarm_actions=[args.topic_arn],
+            period_seconds=3600,
+            topic_arn=args.topic_arn,
             opts=pulumi.ResourceOptions(parent=self),
         )
 

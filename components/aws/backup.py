@@ -18,7 +18,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from components.aws.alarm_topic import on_event
+from components.aws.alarm_topic import alarm_of_silence, on_event
 from components.aws.policy_document import ANYONE, Statement, document
 from components.aws.role import Role, RoleArgs, taken_by_service
 from components.aws.scope import Scope
@@ -209,21 +209,15 @@ class Backup(pulumi.ComponentResource):
             topic=args.topic_arn,
             parent=self,
         )
-        aws.cloudwatch.MetricAlarm(
+        alarm_of_silence(
             f"{name}-missing-alarm",
-            name=args.scope.name("backup-missing"),
-            alarm_description="No backup was completed for a day: a plan, its role or its key is "
-            "gone, or nothing is selected any more.",
-            namespace="AWS/Backup",
-            metric_name="NumberOfBackupJobsCompleted",
+            args.scope.name("backup-missing"),
+            "No backup was completed for a day: a plan, its role or its key is gone, or nothing is "
+            "selected any more.",
+            metric=("AWS/Backup", "NumberOfBackupJobsCompleted"),
             dimensions={"BackupVaultName": vault.name},
-            statistic="Sum",
-            period=86400,
-            evaluation_periods=1,
-            comparison_operator="LessThanThreshold",
-            threshold=1,
-            treat_missing_data="breaching",
-            alarm_actions=[args.topic_arn],
+            period_seconds=86400,
+            topic_arn=args.topic_arn,
             opts=pulumi.ResourceOptions(parent=self),
         )
 
