@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import ipaddress
 import json
 import subprocess
@@ -285,8 +286,8 @@ class Journey:
                     status, body, _ = self.ask(self.applicant, entity=entity)
                     tags = body.get("meta", {}).get("tags", {})
                     answers.append((status, str(tags.get("version"))))
-                except OSError as error:
-                    answers.append((0, str(error)))
+                except (OSError, http.client.HTTPException) as error:
+                    answers.append((0, repr(error)))
 
         thread = threading.Thread(target=loop)
         thread.start()

@@ -161,6 +161,7 @@ def render(
                 path=route.path,
                 entity=ENTITY_HEADER,
                 slot=SLOT_HEADER,
+                retries=2 * sum(len(workers) for workers in route.slots.values()),
                 servers=_servers(route, check_weights(route, weights.get(route.backend))),
             )
             for route in ordered
@@ -385,9 +386,12 @@ backend {backend}
     balance hdr({entity})
     hash-type consistent
     # a prediction changes nothing, so it may be asked again when a server dies over it, holds no
-    # model or hangs; feedback counts, so it is sent once unless it never left
-    retries 3
+    # model or hangs; feedback counts, so it is sent once unless it never left. Each worker may fail
+    # one try by dying and a second one by refusing, which takes it out; each idle connection to a
+    # server that died would fail a try more
+    retries {retries}
     option redispatch 1
+    http-reuse never
     retry-on conn-failure empty-response response-timeout 503 504
     http-request disable-l7-retry if {{ path_end /feedback }}
     http-request replace-path ^{path}(/.*)$ \\1

@@ -38,6 +38,7 @@ from starlette.routing import Route
 from workloads.delivery.component import ModelComponent, exposition
 from workloads.delivery.errors import DeliveryError
 from workloads.delivery.request import MAX_RECORDS, RequestError, clipped, failure
+from workloads.delivery.whole_answers import WholeAnswers
 
 log = logging.getLogger(__name__)
 
@@ -185,6 +186,7 @@ def main() -> None:
         application(component),
         host=HOST,
         port=given.port,
+        http=WholeAnswers,
         access_log=False,
         log_level="warning",
         server_header=False,

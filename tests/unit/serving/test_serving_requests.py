@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from workloads.delivery.whole_answers import WholeAnswers
 
 PREDICTIONS = "/api/v1.0/predictions"
 FEEDBACK = "/api/v1.0/feedback"
@@ -255,3 +259,71 @@ def test_whatever_json_is_sent_the_answer_is_a_prediction_or_a_refusal(slot: Any
 
         ask()
     assert "Traceback" not in slot.process.log.read_text()
+
+
+class Wire:
+    """A socket's transport that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def get_extra_info(self, _name: str) -> None:
+        return None
+
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_arguments: None  # flow control
+
+
+def answered(*requests: bytes) -> Wire:
+    """What leaves for `requests` on one connection."""
+
+    async def hello(_scope: Any, _receive: Any, send: Any) -> None:
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-length", b"5")],
+            }
+        )
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    async def speak() -> Wire:
+        settings = uvicorn.Config(hello, http=WholeAnswers, lifespan="off", log_level="warning")
+        settings.load()
+        wire = Wire()
+        protocol = WholeAnswers(settings, uvicorn.server.ServerState(), {})
+        protocol.connection_made(wire)  # type: ignore[arg-type]
+        for request in requests:
+            protocol.data_received(request)
+            for _ in range(10):
+                await asyncio.sleep(0)
+        return wire
+
+    return asyncio.run(speak())
+
+
+def test_head_and_body_of_an_answer_leave_in_one_write() -> None:
+    request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+    wire = answered(request, request)
+    assert len(wire.writes) == 2
+    for write in wire.writes:
+        assert write.startswith(b"HTTP/1.1 200")
+        assert write.endswith(b"\r\n\r\nhello")
+    assert not wire.closed
+
+
+def test_the_last_answer_of_a_connection_leaves_before_it_is_closed() -> None:
+    wire = answered(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+    assert len(wire.writes) == 1
+    assert wire.writes[0].endswith(b"hello")
+    assert wire.closed

@@ -8,11 +8,13 @@ from __future__ import annotations
 import http.server
 import json
 import signal
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +37,9 @@ class Backend:
         backend = self
         self.ready = True
         self.hang_ups = 0
+        self.dies = False
+        self.held = threading.Event()
+        self.held.set()
         self.status = 200
         self.asked = 0
 
@@ -48,6 +53,11 @@ class Backend:
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("content-length", 0)))
                 backend.asked += 1
+                if backend.dies:
+                    backend.server.socket.shutdown(socket.SHUT_RDWR)
+                    self.close_connection = True
+                    return
+                backend.held.wait(30)
                 if backend.hang_ups > 0:
                     backend.hang_ups -= 1
                     self.close_connection = True
@@ -93,6 +103,7 @@ class GatewayPlace:
 
     front: Any
     backends: dict[str, Backend]
+    workers: dict[str, list[Backend]] = field(default_factory=dict)
 
     @property
     def split(self) -> TrafficSplit:
@@ -136,7 +147,7 @@ def crowded_place(new_gateway: Callable[..., Any]) -> Iterator[GatewayPlace]:
     """The gateway before two workers a slot; `backends` are the first of each."""
     workers = {slot: [Backend(slot), Backend(slot)] for slot in "ab"}
     front = new_gateway({slot: [worker.port for worker in workers[slot]] for slot in workers})
-    place = GatewayPlace(front, {slot: first for slot, (first, _) in workers.items()})
+    place = GatewayPlace(front, {slot: first for slot, (first, _) in workers.items()}, workers)
     for slot in "ab":
         place.wait_for(slot, True)
     yield place
@@ -270,6 +281,28 @@ def test_a_worker_that_dies_takes_no_request_with_it_and_its_slot_serves_on(
     crowded_place.backends["a"].stop()
     assert met(crowded_place, client) == before
     crowded_place.wait_for("a", False)  # a release goes on when all of its workers are there
+
+
+def test_a_request_over_which_every_worker_of_its_slot_dies_is_answered_by_the_other_slot(
+    crowded_place: GatewayPlace, client: httpx.Client
+) -> None:
+    workers = crowded_place.workers["a"]
+    with ThreadPoolExecutor(12) as crowd:  # leaves connections that a gateway could keep
+        for worker in workers:
+            worker.held.clear()
+        answers = [crowd.submit(crowded_place.ask, client) for _ in range(12)]
+        deadline = time.monotonic() + 30
+        while sum(worker.asked for worker in workers) < 12:
+            assert time.monotonic() < deadline, "not all were asked"
+            time.sleep(0.02)
+        for worker in workers:
+            worker.held.set()
+            worker.asked = 0
+        assert {answer.result().status_code for answer in answers} == {200}
+    for worker in workers:
+        worker.dies = True
+    assert crowded_place.slot_of(client, "one") == "b"
+    assert max(worker.asked for worker in workers) == 1
 
 
 def test_a_new_route_reaches_the_running_gateway_and_no_request_is_lost(
