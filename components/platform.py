@@ -13,6 +13,7 @@ import pulumi
 from components.aws.network import NetworkIds
 from components.aws.oversight import OversightSettings
 from components.aws.place import AwsPlace, AwsPlaceArgs
+from components.aws.settings.identity import people_who_deploy
 from components.contract import CONTRACT_VERSION, SECRET_FIELDS, capabilities_of
 from components.local.place import LocalPlace, LocalPlaceArgs
 from stacks.settings import Settings
@@ -96,6 +97,7 @@ class Platform(pulumi.ComponentResource):
                 allowed_regions=settings.residency.allowed_regions,
                 keys=settings.aws.keys,
                 identity=settings.aws.identity,
+                people=people_who_deploy(settings.environment, settings.aws.identity),
                 secrets=settings.aws.secrets,
                 oversight=OversightSettings(
                     audit=settings.aws.audit,

@@ -97,6 +97,8 @@ class AwsPlaceArgs:
     image_registry: ImageRegistrySettings = field(default_factory=ImageRegistrySettings)
     keys: KeySettings = field(default_factory=KeySettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
+    people: Sequence[str] = ()
+    """ARNs of roles of people that deploy, beside pipelines and the runner."""
     secrets: SecretsSettings = field(default_factory=SecretsSettings)
     oversight: OversightSettings | None = None
     """Trail, backups and log shipping; `None` leaves them out."""
@@ -133,12 +135,12 @@ class AwsPlace(pulumi.ComponentResource):
         self._scope = Scope(
             environment=args.environment, account_id=args.account_id, region=args.region
         )
-        apply_arn = self._deployers(regions)
+        deployers = self._deployers(regions)
 
         keys, team_keys = self._keys()
         network = self._network(keys)
         self.storage = self._storage(keys, network)
-        compute = self._compute(keys, network, apply_arn)
+        compute = self._compute(keys, network, deployers)
         self._data_services(keys, self._placement(network, compute))
         self._images(keys)
         identities = self._identities(keys, team_keys, compute)
@@ -186,26 +188,35 @@ class AwsPlace(pulumi.ComponentResource):
         elastic = self._args.elastic_nodes
         return {**self._args.node_pools, **(elastic.pools if elastic is not None else {})}
 
-    def _deployers(self, regions: Sequence[str]) -> pulumi.Output[str] | None:
-        """The boundary of all roles and the roles that deploy; returns the ARN of `apply`, if made.
+    def _deployers(self, regions: Sequence[str]) -> dict[str, pulumi.Input[str]]:
+        """The boundary of all roles and the roles that deploy; returns the ARNs of `apply` and,
+        where pipelines look at the environment, of `plan`.
 
         Where the bootstrap made the network it made these as well.
         """
         args = self._args
         if args.network_ids is not None:
             self._scope = replace(self._scope, boundary_arn=self._scope.policy_arn("boundary"))
-            return None
+            nouns = ("apply", "plan") if args.identity.ci else ("apply",)
+            return {noun: self._scope.role_arn(noun) for noun in nouns}
         boundary = Boundary(
             f"{self._name}-boundary",
             BoundaryArgs(scope=self._scope, allowed_regions=regions, keep=args.keep_data),
             self._child,
         )
         self._scope = replace(self._scope, boundary_arn=boundary.arn)
-        return DeliveryRoles(
+        made = DeliveryRoles(
             f"{self._name}-delivery",
-            DeliveryRolesArgs(scope=self._scope, settings=args.identity, keep=args.keep_data),
+            DeliveryRolesArgs(
+                scope=self._scope,
+                settings=args.identity,
+                keep=args.keep_data,
+                people=args.people,
+            ),
             self._child,
-        ).apply_arn
+        )
+        looking = {"plan": made.plan_arn} if made.plan_arn is not None else {}
+        return {"apply": made.apply_arn, **looking}
 
     def _keys(self) -> tuple[dict[Domain, DomainKey], dict[str, DomainKey]]:
         """The keys of the domains, and those of teams where teams have their own."""
@@ -222,6 +233,8 @@ class AwsPlace(pulumi.ComponentResource):
                     team=team,
                     settings=args.keys,
                     keep=args.keep_data,
+                    # the first `up` is theirs where the bootstrap makes no role that deploys
+                    deployers=args.people,
                 ),
                 self._child,
             )
@@ -281,7 +294,7 @@ class AwsPlace(pulumi.ComponentResource):
         self,
         keys: Keys,
         network: Network | GivenNetwork | None,
-        apply_arn: pulumi.Input[str] | None,
+        deployers: Mapping[str, pulumi.Input[str]],
     ) -> Compute:
         args = self._args
         plan = args.network or NetworkSettings()
@@ -310,7 +323,10 @@ class AwsPlace(pulumi.ComponentResource):
                 key_arn=keys["cluster"].arn,
                 logs_key_arn=keys["logs"].arn,
                 administrators=args.administrators
-                or {"apply": apply_arn or self._scope.role_arn("apply")},
+                or {
+                    "apply": deployers["apply"],
+                    **{arn.rpartition("/")[2]: arn for arn in args.people},
+                },
                 keep=args.keep_data,
                 tags=self._tags(),
                 # a node whose disk may not be decrypted ends as it starts

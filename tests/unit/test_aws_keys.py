@@ -305,14 +305,69 @@ def test_log_groups_of_another_region_do_not_use_the_key(iam: Any) -> None:
     assert iam.verdict(policy("logs"), request) == "none"
 
 
-def test_the_account_uses_a_key_through_the_services_named_alone(iam: Any) -> None:
+ADMINISTRATOR = (
+    f"arn:aws:iam::{ACCOUNT}:role/aws-reserved/sso.amazonaws.com/{REGION}/AWSReservedSSO_Admin_01"
+)
+CHANGES = (
+    *("kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:CreateAlias", "kms:TagResource"),
+    *("kms:EnableKeyRotation", "kms:DisableKey"),
+)
+
+
+def test_managers_use_a_key_through_the_services_named_alone(iam: Any) -> None:
     of = text(
-        *key_policy(DomainKeyArgs(scope=SCOPE, domain="cluster", account_uses_through=("ec2",)))
+        *key_policy(
+            DomainKeyArgs(
+                scope=SCOPE,
+                domain="cluster",
+                managers=(ADMINISTRATOR,),
+                managers_use_through=("ec2",),
+            )
+        )
     )
-    assert all(lets(iam, of, "administrator", action, "ec2") for action in FIVE_ACTIONS)
-    assert not lets(iam, of, "administrator", "kms:Decrypt", "s3")
-    assert not lets(iam, of, "administrator", "kms:Decrypt", None)
-    assert not lets(iam, of, "administrator", "kms:Decrypt", "ec2", account="210987654321")
+    assert all(lets(iam, of, ADMINISTRATOR, action, "ec2") for action in FIVE_ACTIONS)
+    assert not lets(iam, of, ADMINISTRATOR, "kms:Decrypt", "s3")
+    assert not lets(iam, of, ADMINISTRATOR, "kms:Decrypt", None)
+    assert not lets(iam, of, ADMINISTRATOR, "kms:Decrypt", "ec2", account="210987654321")
+    assert not lets(iam, of, "administrator", "kms:Decrypt", "ec2")
+
+
+def test_a_key_with_managers_is_changed_by_them_and_the_root_user_and_seen_by_the_account(
+    iam: Any,
+) -> None:
+    of = text(*key_policy(DomainKeyArgs(scope=SCOPE, domain="logs", managers=(ADMINISTRATOR,))))
+    root = f"arn:aws:iam::{ACCOUNT}:root"
+
+    for action in CHANGES:
+        assert lets(iam, of, ADMINISTRATOR, action, None), action
+        assert lets(iam, of, root, action, None), action
+        assert not lets(iam, of, "administrator", action, None), action
+        assert not lets(iam, of, ADMINISTRATOR.replace("_01", "_02"), action, None), action
+    for action in ("kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListResourceTags"):
+        assert lets(iam, of, "config", action, None), action
+    assert not lets(iam, of, ADMINISTRATOR, "kms:Decrypt", None)
+
+
+@pytest.mark.parametrize(
+    ("domain", "via", "action"),
+    [
+        ("artifacts", "ecr", "kms:CreateGrant"),
+        ("database", "rds", "kms:CreateGrant"),
+        ("secrets", "secretsmanager", "kms:GenerateDataKey"),
+        ("cluster", None, "kms:CreateGrant"),
+        ("state", None, "kms:Encrypt"),
+    ],
+)
+def test_people_who_deploy_may_with_a_key_what_the_role_that_applies_may(
+    iam: Any, domain: Domain, via: str | None, action: str
+) -> None:
+    given = DomainKeyArgs(scope=SCOPE, domain=domain, deployers=(ADMINISTRATOR,))
+    of = text(*key_policy(given))
+
+    assert lets(iam, of, ADMINISTRATOR, action, via)
+    assert not lets(iam, of, ADMINISTRATOR.replace("_01", "_02"), action, via)
+    assert not lets(iam, policy(domain), ADMINISTRATOR, action, via)
+    assert not lets(iam, of, ADMINISTRATOR, "kms:Decrypt", "dynamodb") or domain == "state"
 
 
 def test_the_key_of_a_team_serves_that_team_and_the_platform_in_its_name(iam: Any) -> None:
