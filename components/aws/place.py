@@ -44,7 +44,7 @@ from components.aws.settings.cache import CacheSettings
 from components.aws.settings.cluster import ClusterSettings, ExistingCluster
 from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.elastic_nodes import ElasticNodesSettings
-from components.aws.settings.identity import IdentitySettings
+from components.aws.settings.identity import PLATFORM_NAMESPACES, IdentitySettings
 from components.aws.settings.image_registry import ImageRegistrySettings
 from components.aws.settings.keys import KeySettings
 from components.aws.settings.network import ExistingNetwork, NetworkSettings
@@ -327,6 +327,8 @@ class AwsPlace(pulumi.ComponentResource):
                     "apply": deployers["apply"],
                     **{arn.rpartition("/")[2]: arn for arn in args.people},
                 },
+                readers={"plan": deployers["plan"]} if "plan" in deployers else {},
+                read_namespaces=sorted({*PLATFORM_NAMESPACES, *args.teams}),
                 keep=args.keep_data,
                 tags=self._tags(),
                 # a node whose disk may not be decrypted ends as it starts
