@@ -92,6 +92,7 @@ class Platform(pulumi.ComponentResource):
                 database=settings.aws.database,
                 cache=settings.aws.cache,
                 stream=settings.aws.stream,
+                ingress=settings.aws.ingress,
                 cluster=settings.aws.cluster,
                 existing_cluster=settings.aws.existing_cluster,
                 allowed_regions=settings.residency.allowed_regions,

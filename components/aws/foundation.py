@@ -31,7 +31,7 @@ from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.runner import Runner, RunnerArgs
 from components.aws.scope import Scope
 from components.aws.settings.aws import AwsSettings
-from components.aws.settings.network import NetworkSettings
+from components.aws.settings.network import NetworkSettings, private_domain_of
 from components.tags import tags
 
 STATE_VERSIONS_DAYS = 365
@@ -168,6 +168,7 @@ class Foundation(pulumi.ComponentResource):
                     "isolated_subnet_ids": network.isolated_subnet_ids,
                     "private_route_table_ids": network.private_route_table_ids,
                     "endpoint_security_group_id": network.endpoint_security_group_id,
+                    "private_zone_id": network.private_zone_id,
                 },
             }
         self.register_outputs({})
@@ -204,7 +205,8 @@ class Foundation(pulumi.ComponentResource):
                 network=settings,
                 log_key_arn=logs.arn,
                 keep=args.aws.keep_data,
-                private_domain=settings.private_domain or f"{scope.environment}.falaj.internal",
+                # of the environment, not of its bootstrap
+                private_domain=private_domain_of(settings, scope.environment),
             ),
             child,
         )

@@ -23,6 +23,7 @@ from components.aws.database import Database, DatabaseAccess, DatabaseArgs, exis
 from components.aws.delivery_roles import DeliveryRoles, DeliveryRolesArgs
 from components.aws.identity import WorkloadIdentities, WorkloadIdentitiesArgs
 from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
+from components.aws.ingress import Ingress, IngressArgs
 from components.aws.keys import DOMAINS, DomainKey, DomainKeyArgs
 from components.aws.log_delivery import config_delivery_statements, log_delivery_statements
 from components.aws.log_shipping import SiemNetwork
@@ -46,8 +47,13 @@ from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.elastic_nodes import ElasticNodesSettings
 from components.aws.settings.identity import PLATFORM_NAMESPACES, IdentitySettings
 from components.aws.settings.image_registry import ImageRegistrySettings
+from components.aws.settings.ingress import IngressSettings
 from components.aws.settings.keys import KeySettings
-from components.aws.settings.network import ExistingNetwork, NetworkSettings
+from components.aws.settings.network import (
+    ExistingNetwork,
+    NetworkSettings,
+    private_domain_of,
+)
 from components.aws.settings.node_pool import NodePoolSettings, PoolSettings
 from components.aws.settings.secrets import SecretsSettings
 from components.aws.settings.storage import StorageSettings
@@ -91,6 +97,7 @@ class AwsPlaceArgs:
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     stream: StreamSettings = field(default_factory=StreamSettings)
+    ingress: IngressSettings = field(default_factory=IngressSettings)
     placement: Placement | None = None
     """Where stores of data stand, and from where data is used; stands over the network and the
     cluster that are made here."""
@@ -142,6 +149,7 @@ class AwsPlace(pulumi.ComponentResource):
         self.storage = self._storage(keys, network)
         compute = self._compute(keys, network, deployers)
         self._data_services(keys, self._placement(network, compute))
+        self.ingress = self._ingress(keys, network, compute)
         self._images(keys)
         identities = self._identities(keys, team_keys, compute)
         self.oversight = self._oversight(keys, network, compute, regions)
@@ -388,6 +396,31 @@ class AwsPlace(pulumi.ComponentResource):
                 f"{name}-stream", StreamArgs(**common, settings=args.stream), self._child
             ).access
 
+    def _ingress(
+        self, keys: Keys, network: Network | GivenNetwork | None, compute: Compute
+    ) -> Ingress | None:
+        """The way in to a cluster that is made here; `None` where there is none, or it is off."""
+        args = self._args
+        if args.ingress.mode == "off" or network is None or compute.cluster is None:
+            return None
+        return Ingress(
+            f"{self._name}-ingress",
+            IngressArgs(
+                scope=self._scope,
+                settings=args.ingress,
+                vpc_id=network.vpc_id,
+                subnet_ids=list(network.private_subnet_ids.values()),
+                zone_id=network.private_zone_id,
+                domain=private_domain_of(args.network, args.environment),
+                cluster_name=compute.cluster.cluster_name,
+                node_security_group_id=compute.cluster.node_security_group_id,
+                secrets_key_arn=keys["secrets"].arn,
+                keep=args.keep_data,
+                key_ready=keys["secrets"].ready,
+            ),
+            self._child,
+        )
+
     def _images(self, keys: Keys) -> None:
         ImageRegistry(
             f"{self._name}-images",
@@ -468,8 +501,9 @@ class AwsPlace(pulumi.ComponentResource):
     def _siem_network(
         network: Network | GivenNetwork | None, compute: Compute
     ) -> SiemNetwork | None:
-        """For a SIEM behind an endpoint; `None` where network or cluster is somebody else's."""
-        if not isinstance(network, Network) or compute.cluster is None:
+        """For a SIEM behind an endpoint; `None` where the cluster is somebody else's, or nobody
+        here writes names."""
+        if network is None or network.private_zone_id is None or compute.cluster is None:
             return None
         return SiemNetwork(
             vpc_id=network.vpc_id,

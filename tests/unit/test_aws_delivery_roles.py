@@ -238,6 +238,18 @@ def test_apply_keeps_the_state(iam: Any, made: Recording) -> None:
         ("secretsmanager:CreateSecret", SCOPE.secret_arn("tracking/session-key")),
         ("logs:CreateLogGroup", SCOPE.arn("logs", "log-group:/aws/eks/falaj-prod/cluster")),
         ("sqs:CreateQueue", SCOPE.arn("sqs", "falaj-prod-arrivals")),
+        (
+            "elasticloadbalancing:CreateLoadBalancer",
+            SCOPE.arn("elasticloadbalancing", "loadbalancer/net/falaj-prod-ingress/*"),
+        ),
+        (
+            "elasticloadbalancing:CreateListener",
+            SCOPE.arn("elasticloadbalancing", "loadbalancer/net/falaj-prod-ingress/0a1b"),
+        ),
+        (
+            "elasticloadbalancing:DeleteTargetGroup",
+            SCOPE.arn("elasticloadbalancing", "targetgroup/falaj-prod-gateway/0a1b"),
+        ),
         ("iam:PutRolePolicy", SCOPE.role_arn("training")),
     ],
 )

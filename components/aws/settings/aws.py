@@ -17,6 +17,7 @@ from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.elastic_nodes import ElasticNodesSettings, GpuBudget
 from components.aws.settings.identity import IdentitySettings
 from components.aws.settings.image_registry import ImageRegistrySettings
+from components.aws.settings.ingress import IngressSettings
 from components.aws.settings.keys import KeySettings, problems_of_keys
 from components.aws.settings.log_shipping import LogShippingSettings
 from components.aws.settings.network import (
@@ -67,6 +68,8 @@ class AwsSettings(Section):
     database: DatabaseSettings = DatabaseSettings()
     cache: CacheSettings = CacheSettings()
     stream: StreamSettings = StreamSettings()
+    ingress: IngressSettings = IngressSettings()
+    """The way in; made with a cluster and a network of this environment."""
     image_registry: ImageRegistrySettings = ImageRegistrySettings()
     keys: KeySettings = KeySettings()
     identity: IdentitySettings = IdentitySettings()
