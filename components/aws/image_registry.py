@@ -175,7 +175,9 @@ class ImageRegistry(pulumi.ComponentResource):
                 lifecycle_policy=_lifecycle(args.settings),
                 repository_policy=_access(args),
                 custom_role_arn=maker.arn,
-                opts=pulumi.ResourceOptions(parent=self, depends_on=maker.policies),
+                opts=pulumi.ResourceOptions(
+                    parent=self, depends_on=[*maker.policies, *args.key_ready]
+                ),
             )
             rules[upstream] = aws.ecr.PullThroughCacheRule(
                 f"{name}-{upstream}-cache",

@@ -428,6 +428,7 @@ class AwsPlace(pulumi.ComponentResource):
                 scope=self._scope,
                 repositories=read_catalogue().repositories(),
                 key_arn=keys["artifacts"].arn,
+                key_ready=keys["artifacts"].ready,
                 keep=self._args.keep_data,
                 settings=self._args.image_registry,
             ),

@@ -24,10 +24,10 @@ from components.aws.policy_document import Statement
 from components.aws.scope import Scope
 from components.aws.settings.storage import CONTENTS, Content, StorageSettings, Traits
 
-EXEMPT_ROLES = ("apply", "break-glass", "backup", "config", "log-stream")
+EXEMPT_ROLES = ("apply", "break-glass", "backup", "config", "log-stream", "siem")
 """Roles that read and write objects from outside the network: the first two when they must, the
-others because a service (AWS Backup, AWS Config, Firehose) takes them and works from a network of
-its own."""
+others because a service (AWS Backup, AWS Config, Firehose) or a SIEM takes them and works from a
+network of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

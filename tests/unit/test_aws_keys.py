@@ -85,6 +85,15 @@ def test_each_key_rotates_waits_and_belongs_to_one_domain(record: Record) -> Non
         assert aliases[f"key:{key.name}"] == f"alias/falaj/dev/{domain}"
 
 
+def test_a_key_is_never_there_without_its_policy(record: Record) -> None:
+    """So that whatever waits for a key, as by naming its ARN, waits for its policy too."""
+    made = record(lambda: [DomainKey(f"dev-{domain}", args(domain)) for domain in EVERY_DOMAIN])
+
+    assert made.of("KeyPolicy") == []
+    for key in made.of("Key"):
+        assert json.loads(key.inputs["policy"])["Statement"]
+
+
 def test_the_key_of_a_team_bears_its_name(record: Record) -> None:
     made = record(lambda: DomainKey("dev-credit", args(team="credit")))
 
@@ -149,6 +158,7 @@ USES = [
     ("logs", "log-shipping", "s3", "kms:GenerateDataKey"),
     ("logs", "monitoring", "s3", "kms:Decrypt"),
     ("backups", "backup", "backup", "kms:CreateGrant"),
+    # ECR makes a repository for a pull by a grant alone, and is to read nothing with it
     ("artifacts", "image-cache", "ecr", "kms:CreateGrant"),
     ("artifacts", "backup-copy-central-bank", "s3", "kms:Decrypt"),
     ("backups", "backup-copy-central-bank", "s3", "kms:Decrypt"),
@@ -183,6 +193,8 @@ def test_a_role_uses_a_key_through_its_service_here_and_nothing_else_does(
         ("artifacts", "apply", "s3", "kms:Decrypt"),
         ("logs", "log-shipping", "s3", "kms:Decrypt"),
         ("logs", "siem", "s3", "kms:GenerateDataKey"),
+        ("artifacts", "siem", "s3", "kms:Decrypt"),
+        ("artifacts", "image-cache", "ecr", "kms:Decrypt"),
         ("logs", "apply", "firehose", "kms:Decrypt"),
         ("backups", "backup-copy-central-bank", "s3", "kms:GenerateDataKey"),
         ("logs", "serving", "s3", "kms:Decrypt"),

@@ -135,6 +135,9 @@ LET_IN = {
     "Firehose writes from its own network": asked(
         principal=SCOPE.role_arn("log-stream"), context=OUTSIDE
     ),
+    "a SIEM reads from its own network": asked(
+        "s3:GetObject", principal=SCOPE.role_arn("siem"), context=OUTSIDE
+    ),
     "AWS Config writes from its own network": asked(
         principal=SCOPE.role_arn("config"), context=OUTSIDE
     ),
@@ -572,6 +575,8 @@ def test_new_data_is_told_to_a_queue_under_a_key(storage: Recording) -> None:
     queue = storage.the("Queue", "arrivals-queue")
 
     assert notification.inputs["bucket"] == "id:prod-data-store-bucket"
+    # a notification is the whole of a bucket's; without it AWS Backup would lose sight of it
+    assert notification.inputs["eventbridge"] is True
     assert target == {
         "id": "arrivals",
         "queueArn": "arn:prod-arrivals-queue",
