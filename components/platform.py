@@ -84,6 +84,7 @@ class Platform(pulumi.ComponentResource):
                 residency_mode=settings.residency.mode,
                 account_id=settings.aws.account_id,
                 region=settings.aws.region,
+                organisation_id=settings.aws.organisation_id,
                 network=settings.aws.network,
                 existing_network=settings.aws.existing_network,
                 network_ids=network,

@@ -77,6 +77,8 @@ class AwsPlaceArgs:
     residency_mode: str
     account_id: str
     region: str
+    organisation_id: str | None = None
+    """Whose accounts may be let in at all; without it, this account alone."""
     allowed_regions: Sequence[str] = ()
     """Where roles may act; empty for `region` alone."""
     keep_data: bool = True
@@ -286,6 +288,7 @@ class AwsPlace(pulumi.ComponentResource):
             StorageArgs(
                 scope=self._scope,
                 storage=args.storage,
+                organisation_id=args.organisation_id,
                 key_arns={domain: key.arn for domain, key in keys.items()},
                 keep=args.keep_data,
                 vpc_id=args.placement.vpc_id if args.placement is not None else vpc_id,
@@ -429,6 +432,7 @@ class AwsPlace(pulumi.ComponentResource):
                 repositories=read_catalogue().repositories(),
                 key_arn=keys["artifacts"].arn,
                 key_ready=keys["artifacts"].ready,
+                organisation_id=self._args.organisation_id,
                 keep=self._args.keep_data,
                 settings=self._args.image_registry,
             ),

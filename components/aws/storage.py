@@ -39,6 +39,8 @@ class StorageArgs:
     key_arns: Mapping[str, pulumi.Input[str]]
     """Data domain → the key of its buckets."""
     keep: bool
+    organisation_id: str | None = None
+    """Whose accounts may be let in at all; without it, this account alone."""
     vpc_id: pulumi.Input[str] | None = None
     """The network that objects are used from; without it there are no access points."""
     teams: Iterable[str] = ()
@@ -60,7 +62,7 @@ def make_storage(name: str, args: StorageArgs, opts: pulumi.ResourceOptions) -> 
     """Makes every bucket of `CONTENTS`; each is a component of its own, called after `name`."""
     guard = Guard(
         account_id=args.scope.account_id,
-        organization_id=args.storage.organization_id,
+        organisation_id=args.organisation_id,
         vpc_id=args.vpc_id,
         exempt_roles=tuple(args.scope.role_arn(role) for role in EXEMPT_ROLES),
     )

@@ -43,6 +43,9 @@ class AwsSettings(Section):
 
     account_id: Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
     region: str = "me-central-1"
+    organisation_id: Annotated[str, StringConstraints(pattern=r"^o-[a-z0-9]{10,32}$")] | None = None
+    """The AWS organisation whose accounts buckets may let in, and which may pull images; without
+    it, this account alone."""
     network: NetworkSettings | None = None
     """The network made for this environment; with `existing_network`, what holds of that one:
     `egress`, `max_pods`, `trusted_accounts`."""
