@@ -50,10 +50,10 @@ def of_repository(found: Recording, kind: str) -> dict[str, Recorded]:
 
 def test_every_repository_is_encrypted_with_our_key_scanned_and_immutable(record: Record) -> None:
     found = built(record)
-    assert [one.inputs["name"] for one in found.of("Repository")] == [
+    assert {one.inputs["name"] for one in found.of("Repository")} == {
         "falaj-dev/mlflow",
         "falaj-dev/charts/kuberay-operator",
-    ]
+    }
     for one in found.of("Repository"):
         assert one.inputs["imageTagMutability"] == "IMMUTABLE"
         assert one.inputs["imageScanningConfiguration"] == {"scanOnPush": True}
