@@ -13,6 +13,7 @@ import pulumi
 from components.aws.network import NetworkIds
 from components.aws.oversight import OversightSettings
 from components.aws.place import AwsPlace, AwsPlaceArgs
+from components.aws.settings.identity import people_who_deploy
 from components.contract import CONTRACT_VERSION, SECRET_FIELDS, capabilities_of
 from components.local.place import LocalPlace, LocalPlaceArgs
 from stacks.settings import Settings
@@ -83,6 +84,7 @@ class Platform(pulumi.ComponentResource):
                 residency_mode=settings.residency.mode,
                 account_id=settings.aws.account_id,
                 region=settings.aws.region,
+                organisation_id=settings.aws.organisation_id,
                 network=settings.aws.network,
                 existing_network=settings.aws.existing_network,
                 network_ids=network,
@@ -91,11 +93,13 @@ class Platform(pulumi.ComponentResource):
                 database=settings.aws.database,
                 cache=settings.aws.cache,
                 stream=settings.aws.stream,
+                ingress=settings.aws.ingress,
                 cluster=settings.aws.cluster,
                 existing_cluster=settings.aws.existing_cluster,
                 allowed_regions=settings.residency.allowed_regions,
                 keys=settings.aws.keys,
                 identity=settings.aws.identity,
+                people=people_who_deploy(settings.environment, settings.aws.identity),
                 secrets=settings.aws.secrets,
                 oversight=OversightSettings(
                     audit=settings.aws.audit,

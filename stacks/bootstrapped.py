@@ -28,10 +28,12 @@ def network(settings: Settings) -> NetworkIds | None:
     existing = settings.aws.existing_network
     if existing is not None:
         zones = tuple(sorted(existing.private_subnet_ids))
+        zone_id: pulumi.Input[str] | None = existing.private_zone_id
         cidr, tables = str(existing.cidr), len(existing.private_route_table_ids)
     else:
         asked = settings.aws.network or NetworkSettings()
         zones = used_zones(asked, settings.aws.region)
+        zone_id = _at(made, "private_zone_id")
         cidr, tables = str(asked.cidr), len(zones)
     return NetworkIds(
         vpc_id=_at(made, "vpc_id"),
@@ -43,6 +45,7 @@ def network(settings: Settings) -> NetworkIds | None:
         ],
         endpoints=services_called(),
         endpoint_security_group_id=_at(made, "endpoint_security_group_id"),
+        private_zone_id=zone_id,
         runner_group_id=_at(stack.require_output("runner"), "group_id"),
     )
 

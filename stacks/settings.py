@@ -24,7 +24,7 @@ from pydantic_core import ErrorDetails
 from components.aws.settings.aws import SKIP, AwsSettings, beyond_the_team_budget
 from components.aws.settings.backup import unapproved_copies
 from components.aws.settings.cache import long_cache_names
-from components.aws.settings.identity import problems_of_teams
+from components.aws.settings.identity import problems_of_deployers, problems_of_teams
 from components.aws.settings.image_registry import cache_problems
 from components.aws.settings.log_shipping import problems_of_shipping
 from components.aws.settings.storage import long_team_names
@@ -98,6 +98,7 @@ class Settings(Section):
                 )
             problems += long_team_names(self.environment, self.teams)
             if self.aws is not None:
+                problems += _problems_of_deployers(self.environment, self.aws)
                 problems += long_cache_names(self.environment, self.aws.cache)
                 quotas = {name: team.gpu_quota for name, team in self.teams.items()}
                 problems += beyond_the_team_budget(self.aws.gpu_budget, quotas)
@@ -111,6 +112,13 @@ class Settings(Section):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+
+def _problems_of_deployers(environment: str, aws: AwsSettings) -> list[str]:
+    found = problems_of_deployers(
+        environment, aws.identity, account_id=aws.account_id, runner=aws.runner is not None
+    )
+    return [f"aws.{problem}" for problem in found]
 
 
 def _problems_of_images(environment: str, aws: AwsSettings) -> list[str]:

@@ -42,7 +42,7 @@ class Guard:
     """From where, and by whom, a bucket is used at all."""
 
     account_id: str
-    organization_id: str | None = None
+    organisation_id: str | None = None
     """Without it nobody outside the account comes in."""
     vpc_id: pulumi.Input[str] | None = None
     """Objects are read and written from this network only; `None` while there is no network."""
@@ -60,8 +60,8 @@ def refusals(
     everything = [bucket_arn, pulumi.Output.concat(bucket_arn, "/*")]
     by_a_service = {"aws:PrincipalIsAWSService": "false"}
     home = (
-        {"aws:PrincipalOrgID": guard.organization_id}
-        if guard.organization_id
+        {"aws:PrincipalOrgID": guard.organisation_id}
+        if guard.organisation_id
         else {"aws:PrincipalAccount": guard.account_id}
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components.aws.placement import Placement, clients_only
+from components.aws.placement import Placement, standing
 from components.aws.scope import Scope
 from components.aws.service_log import service_log
 from components.aws.settings.cache import CacheSettings, ExistingCache
@@ -74,14 +74,14 @@ class Cache(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         settings, scope = args.settings, args.scope
         identifier = scope.name(NOUN)
-        subnets = aws.elasticache.SubnetGroup(
-            f"{name}-subnets",
-            name=identifier,
-            description="Subnets without a way out",
-            subnet_ids=args.placement.subnet_ids,
+        subnets, group = standing(
+            aws.elasticache.SubnetGroup,
+            name,
+            args.placement,
+            called=identifier,
+            port=PORT,
             opts=child,
         )
-        group = clients_only(name, args.placement, group=identifier, ports=[PORT], opts=child)
         ids = {user: scope.name(f"{NOUN}-{user}") for user in settings.users}
         users = [
             aws.elasticache.User(

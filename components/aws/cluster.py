@@ -48,6 +48,10 @@ class ClusterArgs:
     logs_key_arn: pulumi.Input[str]
     administrators: Mapping[str, pulumi.Input[str]]
     """Noun → ARN of a role that administers the cluster; the one that deploys is among them."""
+    readers: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Noun → ARN of a role that looks at the cluster and changes nothing."""
+    read_namespaces: Sequence[str] = ()
+    """Where it looks: what the platform or a team has there, but no secret."""
     api_security_group_ids: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """Noun → security group from which the API server is asked, such as the runner's."""
     keep: bool
@@ -156,6 +160,7 @@ class Cluster(pulumi.ComponentResource):
         rules = self._node_security_group(name, args, cluster_name)
         rules += self._who_asks_the_api(name, args)
         entries = self._administrators(name, args)
+        self._readers(name, args)
         add_ons = AddOns(
             f"{name}-add-ons",
             AddOnsArgs(
@@ -271,28 +276,60 @@ class Cluster(pulumi.ComponentResource):
         return rules
 
     def _administrators(self, name: str, args: ClusterArgs) -> list[pulumi.Resource]:
+        everywhere: aws.eks.AccessPolicyAssociationAccessScopeArgsDict = {"type": "cluster"}
         made: list[pulumi.Resource] = []
         for noun, role_arn in args.administrators.items():
-            entry = aws.eks.AccessEntry(
+            made += self._entry(
                 f"{name}-access-{noun}",
-                cluster_name=self.cluster_name,
-                principal_arn=role_arn,
-                type="STANDARD",
-                opts=pulumi.ResourceOptions(parent=self),
+                role_arn,
+                ("administers", "AmazonEKSClusterAdminPolicy"),
+                everywhere,
             )
-            made.append(
-                aws.eks.AccessPolicyAssociation(
-                    f"{name}-access-{noun}-administers",
-                    cluster_name=self.cluster_name,
-                    principal_arn=role_arn,
-                    policy_arn="arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy",
-                    access_scope={"type": "cluster"},
-                    # EKS refuses a policy for a principal that has no entry
-                    opts=pulumi.ResourceOptions(parent=self, depends_on=[entry]),
-                )
-            )
-            made.append(entry)
         return made
+
+    def _readers(self, name: str, args: ClusterArgs) -> None:
+        """Lets in who looks: at what is in the namespaces named, secrets left out.
+
+        AmazonEKSViewPolicy and not AmazonEKSAdminViewPolicy, which reads secrets: any merge request
+        takes the role `plan`. It is enough for a preview, whose dry run on the server the provider
+        makes on the client where it may not patch (pulumi-kubernetes 2419), and for a refresh of
+        namespaced objects of Kubernetes. A refresh of roles, definitions and other objects of the
+        whole cluster is refused; `apply` does that.
+        """
+        for noun, role_arn in args.readers.items():
+            self._entry(
+                f"{name}-access-{noun}",
+                role_arn,
+                ("reads", "AmazonEKSViewPolicy"),
+                {"type": "namespace", "namespaces": list(args.read_namespaces)},
+            )
+
+    def _entry(
+        self,
+        name: str,
+        role_arn: pulumi.Input[str],
+        policy: tuple[str, str],
+        where: aws.eks.AccessPolicyAssociationAccessScopeArgsDict,
+    ) -> list[pulumi.Resource]:
+        """An entry for a role, with one of EKS's policies, by what it does and its name."""
+        does, policy_name = policy
+        entry = aws.eks.AccessEntry(
+            name,
+            cluster_name=self.cluster_name,
+            principal_arn=role_arn,
+            type="STANDARD",
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        association = aws.eks.AccessPolicyAssociation(
+            f"{name}-{does}",
+            cluster_name=self.cluster_name,
+            principal_arn=role_arn,
+            policy_arn=f"arn:aws:eks::aws:cluster-access-policy/{policy_name}",
+            access_scope=where,
+            # EKS refuses a policy for a principal that has no entry
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[entry]),
+        )
+        return [association, entry]
 
 
 def kubeconfig(cluster_name: str, endpoint: str, certificate_authority: str, region: str) -> str:

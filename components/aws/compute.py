@@ -68,6 +68,10 @@ class ComputeArgs:
     administrators: Mapping[str, pulumi.Input[str]]
     """Noun → ARN of a role that administers the cluster, the deploying one among them."""
     keep: bool
+    readers: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Noun → ARN of a role that looks at the cluster and changes nothing."""
+    read_namespaces: Sequence[str] = ()
+    """Where it looks: what the platform or a team has there, but no secret."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """On nodes and their disks."""
     wait_for: Sequence[pulumi.Resource] = ()
@@ -148,6 +152,8 @@ class Compute(pulumi.ComponentResource):
                 key_arn=args.key_arn,
                 logs_key_arn=logs_key_arn,
                 administrators=administrators,
+                readers=args.readers,
+                read_namespaces=args.read_namespaces,
                 api_security_group_ids=network.api_security_group_ids,
                 keep=args.keep,
                 wait_for=[*network.ready, *args.wait_for],

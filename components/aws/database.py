@@ -15,7 +15,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.aws.database_roles import provisioning_sql
-from components.aws.placement import Placement, clients_only
+from components.aws.placement import Placement, standing
 from components.aws.role import Role, RoleArgs, taken_by_service
 from components.aws.scope import Scope
 from components.aws.service_log import service_log
@@ -121,14 +121,9 @@ class Database(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         settings, scope = args.settings, args.scope
         identifier = scope.name(NOUN)
-        subnets = aws.rds.SubnetGroup(
-            f"{name}-subnets",
-            name=identifier,
-            description="Subnets without a way out",
-            subnet_ids=args.placement.subnet_ids,
-            opts=child,
+        subnets, group = standing(
+            aws.rds.SubnetGroup, name, args.placement, called=identifier, port=PORT, opts=child
         )
-        group = clients_only(name, args.placement, group=identifier, ports=[PORT], opts=child)
         family = f"postgres{settings.version.partition('.')[0]}"
         parameters = aws.rds.ParameterGroup(
             f"{name}-parameters",

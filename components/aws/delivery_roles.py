@@ -3,13 +3,14 @@
 Owns the three roles and, where it is the account's first, the identity provider of the
 repository's host. People and merge requests get the role `plan`: they read settings and state,
 write neither, and read no data. Only the protected job takes `apply`, and it alone writes the
-state: who cannot write the state cannot deploy, and so cannot leave the policy packs out.
+state: who cannot write the state cannot deploy, and so cannot leave the policy packs out. Where
+people deploy (dev, test), those named take `apply` as well.
 `break-glass` is for the day when single sign-on or the pipeline is down: IAM users with a hardware
 key, a fresh second factor, one hour. Its use sets off an alarm (`audit_trail`), by its ARN.
 
 Where a runner deploys, the bootstrap makes these roles. Elsewhere the first `up` of an environment
-is run by an administrator of the account, since they do not exist before it. From then on the
-boundary lets only break-glass change them.
+is run by an administrator (`identity.administrators`), since they do not exist before it. From then
+on the boundary lets only break-glass change them.
 """
 
 from __future__ import annotations
@@ -41,15 +42,17 @@ class DeliveryRolesArgs:
     """Whether the deploying role may not empty buckets."""
     runner: str | None = None
     """Noun of the role of a machine in the network that may apply; `None` where there is none."""
+    people: Sequence[str] = ()
+    """ARNs of existing roles whose holders may apply."""
     state_key_arn: pulumi.Input[str] | None = None
     """The key of the stack's state; `None` where it is known by its alias alone."""
 
 
 class DeliveryRoles(pulumi.ComponentResource):
-    """`plan_arn`, `apply_arn` and `break_glass_arn`, each `None` where nobody could take it."""
+    """`apply_arn`; `plan_arn` and `break_glass_arn`, each `None` where nobody is named for it."""
 
+    apply_arn: pulumi.Output[str]
     plan_arn: pulumi.Output[str] | None = None
-    apply_arn: pulumi.Output[str] | None = None
     break_glass_arn: pulumi.Output[str] | None = None
 
     def __init__(
@@ -68,7 +71,6 @@ class DeliveryRoles(pulumi.ComponentResource):
                 opts=child,
             ).arn
             for part, held in statements(deployment(scope, keep=args.keep)).items()
-            if settings.ci or settings.break_glass_users or args.runner
         }
 
         def role(
@@ -99,17 +101,12 @@ class DeliveryRoles(pulumi.ComponentResource):
                 # how things are set, and no data
                 managed_policies={"settings": "SecurityAudit"},
             )
-        if settings.ci or args.runner is not None:
-            pipelines = enumerate(settings.ci)
-            trust = [applies(ci, issuers[ci.issuer], f"Applies{n}") for n, ci in pipelines]
-            if args.runner is not None:
-                trust.append(runner_applies(scope, args.runner))
-            self.apply_arn = role(
-                "apply",
-                trust,
-                keeping,
-                shared_policies=deploy,
-            )
+        trust = [applies(ci, issuers[ci.issuer], f"Applies{n}") for n, ci in enumerate(settings.ci)]
+        if args.runner is not None:
+            trust.append(roles_apply(scope, "RunnerApplies", [scope.role_arn(args.runner)]))
+        if args.people or not trust:
+            trust.append(roles_apply(scope, "PeopleApply", args.people))
+        self.apply_arn = role("apply", trust, keeping, shared_policies=deploy)
         if settings.break_glass_users:
             self.break_glass_arn = role(
                 "break-glass",
@@ -117,7 +114,7 @@ class DeliveryRoles(pulumi.ComponentResource):
                 {**keeping, **statements(guard_rails(scope))},
                 shared_policies=deploy,
             )
-        self.register_outputs({"break_glass_arn": self.break_glass_arn})
+        self.register_outputs({"apply_arn": self.apply_arn})
 
     def _issuer(self, name: str, scope: Scope, ci: CiSettings) -> pulumi.Input[str]:
         """The ARN of the identity provider of the repository's host, made where it is missing."""
@@ -153,14 +150,18 @@ def applies(ci: CiSettings, issuer: pulumi.Input[str], sid: str) -> Statement:
     return _by_token(ci, issuer, sid, "StringEquals", [subject])
 
 
-def runner_applies(scope: Scope, runner: str) -> Statement:
-    """The trust in the machine inside the network, whose own role is made later."""
+def roles_apply(scope: Scope, sid: str, roles: Sequence[str]) -> Statement:
+    """The trust in existing roles, and in the runner's, which is made later.
+
+    Without `roles` it is in whoever of the account IAM lets take the role: so that there is a way
+    to deploy where nobody is named, which settings refuse wherever data is kept.
+    """
     return Statement(
-        sid="RunnerApplies",
+        sid=sid,
         effect="Allow",
         actions=("sts:AssumeRole", "sts:TagSession"),
         principals={"AWS": (f"arn:aws:iam::{scope.account_id}:root",)},
-        conditions={"ArnEquals": {"aws:PrincipalArn": scope.role_arn(runner)}},
+        conditions={"ArnEquals": {"aws:PrincipalArn": list(roles)}} if roles else {},
     )
 
 

@@ -91,6 +91,18 @@ def deployment(scope: Scope, *, keep: bool) -> dict[str, list[Part]]:
                 reason=_MADE_WITHOUT_NAME,
             ),
             Part(
+                sid="WayIn",
+                actions=_of(
+                    "elasticloadbalancing",
+                    *("AddTags", "Create*", "Delete*", "Modify*", "RemoveTags", "Set*"),
+                ),
+                resources=here(
+                    "elasticloadbalancing",
+                    *(f"{kind}/{ours}/*" for kind in ("loadbalancer/net", "listener/net")),
+                    f"targetgroup/{ours}/*",
+                ),
+            ),
+            Part(
                 sid="Names",
                 actions=_of(
                     "route53",

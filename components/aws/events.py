@@ -86,6 +86,9 @@ class ArrivalQueue(pulumi.ComponentResource):
         aws.s3.BucketNotification(
             f"{name}-notification",
             bucket=args.bucket_id,
+            # AWS Backup follows a bucket by these events and switches them on itself; unsaid here,
+            # the next `up` would switch them off and end the backups between two snapshots
+            eventbridge=True,
             queues=[
                 {
                     "id": "arrivals",

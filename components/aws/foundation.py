@@ -18,6 +18,7 @@ from components.aws.artifact_store import ArtifactStore, ArtifactStoreArgs, Life
 from components.aws.boundary import Boundary, BoundaryArgs
 from components.aws.bucket_policy import Guard
 from components.aws.delivery_roles import DeliveryRoles, DeliveryRolesArgs
+from components.aws.key_use import DEPLOYERS
 from components.aws.keys import DomainKey, DomainKeyArgs
 from components.aws.network import (
     GivenNetwork,
@@ -30,7 +31,7 @@ from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.runner import Runner, RunnerArgs
 from components.aws.scope import Scope
 from components.aws.settings.aws import AwsSettings
-from components.aws.settings.network import NetworkSettings
+from components.aws.settings.network import NetworkSettings, private_domain_of
 from components.tags import tags
 
 STATE_VERSIONS_DAYS = 365
@@ -47,6 +48,8 @@ class FoundationArgs:
     allowed_regions: Sequence[str] = ()
     """Where roles may act; empty for the region of `aws` alone."""
     aws: AwsSettings
+    people: Sequence[str] = ()
+    """ARNs of roles of people that deploy the environment."""
 
 
 class Foundation(pulumi.ComponentResource):
@@ -79,9 +82,19 @@ class Foundation(pulumi.ComponentResource):
             region=args.aws.region,
         )
         keep = args.aws.keep_data
+        administrators = args.aws.identity.administrators
+        # whoever runs the bootstrap, the first time and later
+        managers = (*administrators, *(scope.role_arn(role) for role in DEPLOYERS))
         key = DomainKey(
             f"{name}-state",
-            DomainKeyArgs(scope=scope, domain="state", settings=args.aws.keys),
+            DomainKeyArgs(
+                scope=scope,
+                domain="state",
+                settings=args.aws.keys,
+                # the bootstrap's own state, the first to be kept, is written by them
+                deployers=administrators,
+                managers=managers,
+            ),
             child,
         )
         ArtifactStore(
@@ -119,18 +132,20 @@ class Foundation(pulumi.ComponentResource):
                     keep=keep,
                     state_key_arn=key.arn,
                     runner="runner",
+                    people=args.people,
                 ),
                 child,
             )
-            network = self._network(name, args, scope, child)
+            network = self._network(name, args, scope, managers, child)
             disk_key = DomainKey(
                 f"{name}-cluster",
                 DomainKeyArgs(
                     scope=own_scope(scope),
                     domain="cluster",
                     settings=args.aws.keys,
-                    # whoever bootstraps starts the instance, and no setting names them
-                    account_uses_through=("ec2",),
+                    managers=managers,
+                    # they start the instance
+                    managers_use_through=("ec2",),
                 ),
                 child,
             )
@@ -153,12 +168,18 @@ class Foundation(pulumi.ComponentResource):
                     "isolated_subnet_ids": network.isolated_subnet_ids,
                     "private_route_table_ids": network.private_route_table_ids,
                     "endpoint_security_group_id": network.endpoint_security_group_id,
+                    "private_zone_id": network.private_zone_id,
                 },
             }
         self.register_outputs({})
 
     def _network(
-        self, name: str, args: FoundationArgs, scope: Scope, child: pulumi.ResourceOptions
+        self,
+        name: str,
+        args: FoundationArgs,
+        scope: Scope,
+        managers: Sequence[str],
+        child: pulumi.ResourceOptions,
     ) -> Network | GivenNetwork:
         settings = args.aws.network or NetworkSettings()
         own = own_scope(scope)
@@ -174,7 +195,7 @@ class Foundation(pulumi.ComponentResource):
             )
         logs = DomainKey(
             f"{name}-logs",
-            DomainKeyArgs(scope=own, domain="logs", settings=args.aws.keys),
+            DomainKeyArgs(scope=own, domain="logs", settings=args.aws.keys, managers=managers),
             child,
         )
         return Network(
@@ -184,7 +205,8 @@ class Foundation(pulumi.ComponentResource):
                 network=settings,
                 log_key_arn=logs.arn,
                 keep=args.aws.keep_data,
-                private_domain=settings.private_domain or f"{scope.environment}.falaj.internal",
+                # of the environment, not of its bootstrap
+                private_domain=private_domain_of(settings, scope.environment),
             ),
             child,
         )

@@ -50,6 +50,8 @@ class ImageRegistryArgs:
     keep: bool
     """Whether repositories outlive the stack; else they are deleted with their images."""
     settings: ImageRegistrySettings = field(default_factory=ImageRegistrySettings)
+    organisation_id: str | None = None
+    """Whose accounts may pull; without it, this account alone."""
     key_ready: Sequence[pulumi.Resource] = ()
     """What the key needs before it can be used: its policy."""
 
@@ -175,7 +177,9 @@ class ImageRegistry(pulumi.ComponentResource):
                 lifecycle_policy=_lifecycle(args.settings),
                 repository_policy=_access(args),
                 custom_role_arn=maker.arn,
-                opts=pulumi.ResourceOptions(parent=self, depends_on=maker.policies),
+                opts=pulumi.ResourceOptions(
+                    parent=self, depends_on=[*maker.policies, *args.key_ready]
+                ),
             )
             rules[upstream] = aws.ecr.PullThroughCacheRule(
                 f"{name}-{upstream}-cache",
@@ -255,7 +259,7 @@ def _access(args: ImageRegistryArgs) -> pulumi.Output[str]:
 
     A policy of a repository has no resources: it is about that repository.
     """
-    organisation = args.settings.organisation_id
+    organisation = args.organisation_id
     inside = (
         {"aws:PrincipalOrgID": organisation}
         if organisation

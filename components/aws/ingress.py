@@ -44,25 +44,59 @@ class IngressArgs:
     vpc_id: pulumi.Input[str]
     subnet_ids: Sequence[pulumi.Input[str]]
     """Private, in two zones at least."""
-    zone_id: pulumi.Input[str]
-    """The private zone of the environment."""
+    zone_id: pulumi.Input[str] | None
+    """The private zone of the environment; `None` where somebody else writes names."""
     domain: str
     """Its name, such as ``prod.falaj.internal``."""
     cluster_name: pulumi.Input[str]
     node_security_group_id: pulumi.Input[str]
     secrets_key_arn: pulumi.Input[str]
     keep: bool
+    key_ready: Sequence[pulumi.Resource] = ()
+    """The policy of that key."""
 
 
 class Ingress(pulumi.ComponentResource):
-    """The load balancer, its `target_group_arn`, and `hosts`: name → full name."""
+    """The load balancer, its `target_group_arn`, and `hosts`: name → full name.
+
+    Where somebody else keeps the load balancer, what makes the gateway one of its targets.
+    """
 
     hosts: dict[str, str]
+    target_group_arn: pulumi.Output[str]
 
     def __init__(
         self, name: str, args: IngressArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("falaj:aws:Ingress", name, None, opts)
+        existing = args.settings.existing
+        domain = existing.domain if existing is not None else args.domain
+        self.hosts = {host: f"{host}.{domain}" for host in args.settings.hosts}
+        if existing is not None:
+            self.target_group_arn = pulumi.Output.from_input(existing.target_group_arn)
+            self._let_in(name, args, existing.security_group_id)
+        else:
+            self.target_group_arn = self._balancer(name, args)
+        self._controller(name, args)
+        authority = aws.secretsmanager.Secret(
+            f"{name}-authority",
+            name=args.scope.secret("certificate-authority"),
+            description=f"Intermediate authority of the bank: {', '.join(AUTHORITY_KEYS)}",
+            kms_key_id=args.secrets_key_arn,
+            # where nothing is kept, the name must be free at once
+            recovery_window_in_days=30 if args.keep else 0,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=args.key_ready,
+                protect=args.keep,
+                retain_on_delete=args.keep,
+            ),
+        )
+        self.authority_secret_arn = authority.arn
+        self.register_outputs({"target_group_arn": self.target_group_arn})
+
+    def _balancer(self, name: str, args: IngressArgs) -> pulumi.Output[str]:
+        """Load balancer and names; returns the ARN of its target group."""
         child = pulumi.ResourceOptions(parent=self)
         scope, port = args.scope, args.settings.gateway_port
         balancer = aws.lb.LoadBalancer(
@@ -98,8 +132,7 @@ class Ingress(pulumi.ComponentResource):
             default_actions=[{"type": "forward", "target_group_arn": target.arn}],
             opts=child,
         )
-        self.hosts = {host: f"{host}.{args.domain}" for host in args.settings.hosts}
-        for host, full in self.hosts.items():
+        for host, full in self.hosts.items() if args.zone_id is not None else ():
             aws.route53.Record(
                 f"{name}-{host}",
                 zone_id=args.zone_id,
@@ -114,19 +147,8 @@ class Ingress(pulumi.ComponentResource):
                 ],
                 opts=child,
             )
-        self._controller(name, args, target)
-        authority = aws.secretsmanager.Secret(
-            f"{name}-authority",
-            name=scope.secret("certificate-authority"),
-            description=f"Intermediate authority of the bank: {', '.join(AUTHORITY_KEYS)}",
-            kms_key_id=args.secrets_key_arn,
-            # where nothing is kept, the name must be free at once
-            recovery_window_in_days=30 if args.keep else 0,
-            opts=pulumi.ResourceOptions(parent=self, protect=args.keep, retain_on_delete=args.keep),
-        )
-        self.target_group_arn = target.arn
-        self.authority_secret_arn = authority.arn
-        self.register_outputs({"target_group_arn": self.target_group_arn})
+        arn: pulumi.Output[str] = target.arn
+        return arn
 
     def _group(self, name: str, args: IngressArgs) -> aws.ec2.SecurityGroup:
         child = pulumi.ResourceOptions(parent=self)
@@ -159,19 +181,23 @@ class Ingress(pulumi.ComponentResource):
             description="The gateway and its health",
             opts=child,
         )
+        self._let_in(name, args, group.id)
+        return group
+
+    def _let_in(self, name: str, args: IngressArgs, group_id: pulumi.Input[str]) -> None:
+        """Nodes admit the load balancer, which has the security group `group_id`."""
         aws.vpc.SecurityGroupIngressRule(
             f"{name}-gateway-from-balancer",
             security_group_id=args.node_security_group_id,
-            referenced_security_group_id=group.id,
+            referenced_security_group_id=group_id,
             ip_protocol="tcp",
-            from_port=port,
-            to_port=port,
+            from_port=args.settings.gateway_port,
+            to_port=args.settings.gateway_port,
             description="The load balancer",
-            opts=child,
+            opts=pulumi.ResourceOptions(parent=self),
         )
-        return group
 
-    def _controller(self, name: str, args: IngressArgs, target: aws.lb.TargetGroup) -> None:
+    def _controller(self, name: str, args: IngressArgs) -> None:
         child = pulumi.ResourceOptions(parent=self)
         role = Role(
             name,
@@ -179,7 +205,7 @@ class Ingress(pulumi.ComponentResource):
                 scope=args.scope,
                 role=SERVICE_ACCOUNT,
                 trust=[taken_by_pods(args.scope)],
-                permissions={"register": controller_statements(target.arn)},
+                permissions={"register": controller_statements(self.target_group_arn)},
             ),
             child,
         )

@@ -20,7 +20,8 @@ ANY_TEAM = team_role("*")
 ANY_COPY = "backup-copy-*"
 """Stands for the job of each copy to a place outside the region."""
 
-DEPLOYERS = ("apply", "break-glass")
+APPLIER = "apply"
+DEPLOYERS = (APPLIER, "break-glass")
 """The roles that make and change an environment."""
 
 LAUNCHERS = tuple(

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
 from components.aws.access import Domain, Mode
-from components.aws.key_use import SERVICE_USES, ServiceUse, Use, uses, uses_of_team
+from components.aws.key_use import APPLIER, SERVICE_USES, ServiceUse, Use, uses, uses_of_team
 from components.aws.policy_document import ANYONE, Conditions, Statement, document
 from components.aws.scope import Scope
 from components.aws.settings.keys import KeySettings
@@ -34,13 +35,11 @@ DOMAINS: tuple[Domain, ...] = ("artifacts", "database", "secrets", "cluster", "l
 """The domains whose keys an environment makes. The key of `state` is made before there is a stack
 that could hold it, by the bootstrap."""
 
-_ADMINISTRATION = (
-    "kms:Describe*",
+_LOOKING = ("kms:Describe*", "kms:Get*", "kms:List*")
+_MANAGEMENT = (
     "kms:Enable*",
-    "kms:List*",
     "kms:Update*",
     "kms:Disable*",
-    "kms:Get*",
     "kms:Delete*",
     # by name: kms:Create* and kms:Put* would hold what hands the key on
     "kms:CreateAlias",
@@ -73,15 +72,20 @@ class DomainKeyArgs:
     settings: KeySettings = field(default_factory=KeySettings)
     keep: bool = True
     """Whether the key outlives the stack, as the data under it does."""
-    account_uses_through: Sequence[str] = ()
-    """Services, such as ``ec2``, through which whoever of the account may use the key: for what an
-    administrator makes by hand, whose role no setting names."""
+    deployers: Sequence[str] = ()
+    """ARNs of roles of people that do with the key what the role `apply` does."""
+    managers: Sequence[str] = ()
+    """ARNs of the roles that alone change the key and its policy, beside the account's root user,
+    so that nobody is locked out for good; empty for whoever of the account IAM lets."""
+    managers_use_through: Sequence[str] = ()
+    """Services, such as ``ec2``, through which those of `managers` may use the key, to make what is
+    encrypted with it."""
 
 
 class DomainKey(pulumi.ComponentResource):
     """A key, with `arn`, `key_id`, its alias ``falaj/<environment>/<domain>``, and `ready`.
 
-    The account's administrators look after the key but can neither decrypt with it nor hand it on.
+    Whoever looks after the key can neither decrypt with it nor hand it on by that alone.
     """
 
     def __init__(
@@ -126,16 +130,10 @@ def key_policy(args: DomainKeyArgs) -> list[Statement]:
     else:
         raise ValueError("a key is that of one domain or of one team")
     return [
-        Statement(
-            sid="AccountAdministersKey",
-            effect="Allow",
-            actions=_ADMINISTRATION,
-            resources=["*"],
-            principals={"AWS": (f"arn:aws:iam::{args.scope.account_id}:root",)},
-        ),
-        *(statement for use in by_roles for statement in _by_roles(args.scope, use)),
+        *_administration(args.scope, args.managers),
+        *(s for use in by_roles for s in _by_roles(args.scope, use, args.deployers)),
         *(_by_service(args.scope, use) for use in by_services),
-        *(_by_account(args.scope, args.account_uses_through) if args.account_uses_through else ()),
+        *_by_managers(args),
         Statement(
             sid="DenyOutsideTheRegion",
             effect="Deny",
@@ -147,13 +145,38 @@ def key_policy(args: DomainKeyArgs) -> list[Statement]:
     ]
 
 
-def _by_roles(scope: Scope, use: Use) -> Iterator[Statement]:
+def _administration(scope: Scope, managers: Sequence[str]) -> Iterator[Statement]:
+    """Through the account, whose IAM must allow it too: a role that is gone and made again is let
+    in, where one that the policy named as its principal would not be."""
+    root = f"arn:aws:iam::{scope.account_id}:root"
+    everyone: dict[str, Any] = {
+        "effect": "Allow",
+        "resources": ["*"],
+        "principals": {"AWS": (root,)},
+    }
+    if not managers:
+        yield Statement(sid="AccountAdministersKey", actions=(*_LOOKING, *_MANAGEMENT), **everyone)
+        return
+    # AWS Config and auditors look at a key that they may not change
+    yield Statement(sid="AccountLooksAtKey", actions=_LOOKING, **everyone)
+    yield Statement(
+        sid="ManagersChangeKey",
+        actions=_MANAGEMENT,
+        conditions={"ArnEquals": {"aws:PrincipalArn": [*managers, root]}},
+        **everyone,
+    )
+
+
+def _by_roles(scope: Scope, use: Use, deployers: Sequence[str]) -> Iterator[Statement]:
+    roles = [scope.role_arn(role) for role in use.roles]
+    if APPLIER in use.roles:
+        roles += deployers
     caller: dict[str, str | Sequence[str]] = {"kms:CallerAccount": scope.account_id}
     if use.services:
         caller["kms:ViaService"] = [scope.service(service) for service in use.services]
     conditions: Conditions = {
         "StringEquals": caller,
-        "ArnLike": {"aws:PrincipalArn": [scope.role_arn(role) for role in use.roles]},
+        "ArnLike": {"aws:PrincipalArn": roles},
     }
     if use.mode is not None:
         yield Statement(
@@ -179,14 +202,19 @@ def _by_roles(scope: Scope, use: Use) -> Iterator[Statement]:
         )
 
 
-def _by_account(scope: Scope, services: Sequence[str]) -> Iterator[Statement]:
-    through: dict[str, str | Sequence[str]] = {
-        "kms:CallerAccount": scope.account_id,
-        "kms:ViaService": [scope.service(service) for service in services],
+def _by_managers(args: DomainKeyArgs) -> Iterator[Statement]:
+    if not args.managers_use_through:
+        return
+    conditions: Conditions = {
+        "StringEquals": {
+            "kms:CallerAccount": args.scope.account_id,
+            "kms:ViaService": [args.scope.service(one) for one in args.managers_use_through],
+        },
+        "ArnEquals": {"aws:PrincipalArn": list(args.managers)},
     }
     for sid, actions, more in (
-        ("AccountUsesKey", USE["write"], {}),
-        ("AccountUsesKeyByGrant", ("kms:CreateGrant",), {"kms:GrantIsForAWSResource": "true"}),
+        ("ManagersUseKey", USE["write"], {}),
+        ("ManagersUseKeyByGrant", ("kms:CreateGrant",), {"kms:GrantIsForAWSResource": "true"}),
     ):
         yield Statement(
             sid=sid,
@@ -194,7 +222,7 @@ def _by_account(scope: Scope, services: Sequence[str]) -> Iterator[Statement]:
             actions=actions,
             resources=["*"],
             principals=ANYONE,
-            conditions={"StringEquals": through, **({"Bool": more} if more else {})},
+            conditions={**conditions, **({"Bool": more} if more else {})},
         )
 
 

@@ -29,6 +29,7 @@ from components.aws.settings.network import (
     NetworkSettings,
     ZoneAddresses,
     address_plan,
+    private_domain_of,
 )
 
 INTERNAL_LOAD_BALANCERS = {"kubernetes.io/role/internal-elb": "1"}
@@ -117,12 +118,10 @@ class Network(pulumi.ComponentResource):
         self.endpoint_security_group_id = endpoints.security_group_id
         self.s3_prefix_list_id = endpoints.s3_prefix_list_id
         self.ready += endpoints.ready
-        self.private_domain = (
-            args.private_domain
-            or args.network.private_domain
-            or f"{scope.environment}.falaj.internal"
-        ).removeprefix(".")
-        self.private_zone_id = Resolver(
+        self.private_domain = args.private_domain or private_domain_of(
+            args.network, scope.environment
+        )
+        self.private_zone_id: pulumi.Input[str] | None = Resolver(
             f"{name}-resolver",
             ResolverArgs(
                 scope=scope,
@@ -316,6 +315,8 @@ class NetworkIds:
     endpoint_security_group_id: pulumi.Input[str] | None
     runner_group_id: pulumi.Input[str] | None = None
     """The security group of the runner, which asks the cluster's API."""
+    private_zone_id: pulumi.Input[str] | None = None
+    """`None` where somebody else writes the platform's names."""
 
     @classmethod
     def of(cls, existing: ExistingNetwork) -> NetworkIds:
@@ -338,8 +339,8 @@ class GivenNetworkArgs:
 class GivenNetwork(pulumi.ComponentResource):
     """A network that was made elsewhere, with the endpoints that it lacks.
 
-    It has the attributes of `Network` but for the private zone; names and flow logs are looked
-    after by its keeper.
+    It has the attributes of `Network`; flow logs, and names where it says no private zone, are
+    looked after by its keeper.
     """
 
     def __init__(
@@ -356,6 +357,7 @@ class GivenNetwork(pulumi.ComponentResource):
             pulumi.Output.from_input(table) for table in ids.private_route_table_ids
         ]
         self.runner_group_id = ids.runner_group_id
+        self.private_zone_id = ids.private_zone_id
         self.ready: list[pulumi.Resource] = []
         self.s3_prefix_list_id: pulumi.Output[str] | None = None
         missing = [service for service in args.services if service not in ids.endpoints]

@@ -23,6 +23,7 @@ from components.aws.database import Database, DatabaseAccess, DatabaseArgs, exis
 from components.aws.delivery_roles import DeliveryRoles, DeliveryRolesArgs
 from components.aws.identity import WorkloadIdentities, WorkloadIdentitiesArgs
 from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
+from components.aws.ingress import Ingress, IngressArgs
 from components.aws.keys import DOMAINS, DomainKey, DomainKeyArgs
 from components.aws.log_delivery import config_delivery_statements, log_delivery_statements
 from components.aws.log_shipping import SiemNetwork
@@ -44,10 +45,15 @@ from components.aws.settings.cache import CacheSettings
 from components.aws.settings.cluster import ClusterSettings, ExistingCluster
 from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.elastic_nodes import ElasticNodesSettings
-from components.aws.settings.identity import IdentitySettings
+from components.aws.settings.identity import PLATFORM_NAMESPACES, IdentitySettings
 from components.aws.settings.image_registry import ImageRegistrySettings
+from components.aws.settings.ingress import IngressSettings
 from components.aws.settings.keys import KeySettings
-from components.aws.settings.network import ExistingNetwork, NetworkSettings
+from components.aws.settings.network import (
+    ExistingNetwork,
+    NetworkSettings,
+    private_domain_of,
+)
 from components.aws.settings.node_pool import NodePoolSettings, PoolSettings
 from components.aws.settings.secrets import SecretsSettings
 from components.aws.settings.storage import StorageSettings
@@ -71,6 +77,8 @@ class AwsPlaceArgs:
     residency_mode: str
     account_id: str
     region: str
+    organisation_id: str | None = None
+    """Whose accounts may be let in at all; without it, this account alone."""
     allowed_regions: Sequence[str] = ()
     """Where roles may act; empty for `region` alone."""
     keep_data: bool = True
@@ -91,12 +99,15 @@ class AwsPlaceArgs:
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     stream: StreamSettings = field(default_factory=StreamSettings)
+    ingress: IngressSettings = field(default_factory=IngressSettings)
     placement: Placement | None = None
     """Where stores of data stand, and from where data is used; stands over the network and the
     cluster that are made here."""
     image_registry: ImageRegistrySettings = field(default_factory=ImageRegistrySettings)
     keys: KeySettings = field(default_factory=KeySettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
+    people: Sequence[str] = ()
+    """ARNs of roles of people that deploy, beside pipelines and the runner."""
     secrets: SecretsSettings = field(default_factory=SecretsSettings)
     oversight: OversightSettings | None = None
     """Trail, backups and log shipping; `None` leaves them out."""
@@ -133,13 +144,14 @@ class AwsPlace(pulumi.ComponentResource):
         self._scope = Scope(
             environment=args.environment, account_id=args.account_id, region=args.region
         )
-        apply_arn = self._deployers(regions)
+        deployers = self._deployers(regions)
 
         keys, team_keys = self._keys()
         network = self._network(keys)
         self.storage = self._storage(keys, network)
-        compute = self._compute(keys, network, apply_arn)
+        compute = self._compute(keys, network, deployers)
         self._data_services(keys, self._placement(network, compute))
+        self.ingress = self._ingress(keys, network, compute)
         self._images(keys)
         identities = self._identities(keys, team_keys, compute)
         self.oversight = self._oversight(keys, network, compute, regions)
@@ -186,26 +198,35 @@ class AwsPlace(pulumi.ComponentResource):
         elastic = self._args.elastic_nodes
         return {**self._args.node_pools, **(elastic.pools if elastic is not None else {})}
 
-    def _deployers(self, regions: Sequence[str]) -> pulumi.Output[str] | None:
-        """The boundary of all roles and the roles that deploy; returns the ARN of `apply`, if made.
+    def _deployers(self, regions: Sequence[str]) -> dict[str, pulumi.Input[str]]:
+        """The boundary of all roles and the roles that deploy; returns the ARNs of `apply` and,
+        where pipelines look at the environment, of `plan`.
 
         Where the bootstrap made the network it made these as well.
         """
         args = self._args
         if args.network_ids is not None:
             self._scope = replace(self._scope, boundary_arn=self._scope.policy_arn("boundary"))
-            return None
+            nouns = ("apply", "plan") if args.identity.ci else ("apply",)
+            return {noun: self._scope.role_arn(noun) for noun in nouns}
         boundary = Boundary(
             f"{self._name}-boundary",
             BoundaryArgs(scope=self._scope, allowed_regions=regions, keep=args.keep_data),
             self._child,
         )
         self._scope = replace(self._scope, boundary_arn=boundary.arn)
-        return DeliveryRoles(
+        made = DeliveryRoles(
             f"{self._name}-delivery",
-            DeliveryRolesArgs(scope=self._scope, settings=args.identity, keep=args.keep_data),
+            DeliveryRolesArgs(
+                scope=self._scope,
+                settings=args.identity,
+                keep=args.keep_data,
+                people=args.people,
+            ),
             self._child,
-        ).apply_arn
+        )
+        looking = {"plan": made.plan_arn} if made.plan_arn is not None else {}
+        return {"apply": made.apply_arn, **looking}
 
     def _keys(self) -> tuple[dict[Domain, DomainKey], dict[str, DomainKey]]:
         """The keys of the domains, and those of teams where teams have their own."""
@@ -222,6 +243,8 @@ class AwsPlace(pulumi.ComponentResource):
                     team=team,
                     settings=args.keys,
                     keep=args.keep_data,
+                    # the first `up` is theirs where the bootstrap makes no role that deploys
+                    deployers=args.people,
                 ),
                 self._child,
             )
@@ -265,6 +288,7 @@ class AwsPlace(pulumi.ComponentResource):
             StorageArgs(
                 scope=self._scope,
                 storage=args.storage,
+                organisation_id=args.organisation_id,
                 key_arns={domain: key.arn for domain, key in keys.items()},
                 keep=args.keep_data,
                 vpc_id=args.placement.vpc_id if args.placement is not None else vpc_id,
@@ -281,7 +305,7 @@ class AwsPlace(pulumi.ComponentResource):
         self,
         keys: Keys,
         network: Network | GivenNetwork | None,
-        apply_arn: pulumi.Input[str] | None,
+        deployers: Mapping[str, pulumi.Input[str]],
     ) -> Compute:
         args = self._args
         plan = args.network or NetworkSettings()
@@ -310,7 +334,12 @@ class AwsPlace(pulumi.ComponentResource):
                 key_arn=keys["cluster"].arn,
                 logs_key_arn=keys["logs"].arn,
                 administrators=args.administrators
-                or {"apply": apply_arn or self._scope.role_arn("apply")},
+                or {
+                    "apply": deployers["apply"],
+                    **{arn.rpartition("/")[2]: arn for arn in args.people},
+                },
+                readers={"plan": deployers["plan"]} if "plan" in deployers else {},
+                read_namespaces=sorted({*PLATFORM_NAMESPACES, *args.teams}),
                 keep=args.keep_data,
                 tags=self._tags(),
                 # a node whose disk may not be decrypted ends as it starts
@@ -370,6 +399,31 @@ class AwsPlace(pulumi.ComponentResource):
                 f"{name}-stream", StreamArgs(**common, settings=args.stream), self._child
             ).access
 
+    def _ingress(
+        self, keys: Keys, network: Network | GivenNetwork | None, compute: Compute
+    ) -> Ingress | None:
+        """The way in to a cluster that is made here; `None` where there is none, or it is off."""
+        args = self._args
+        if args.ingress.mode == "off" or network is None or compute.cluster is None:
+            return None
+        return Ingress(
+            f"{self._name}-ingress",
+            IngressArgs(
+                scope=self._scope,
+                settings=args.ingress,
+                vpc_id=network.vpc_id,
+                subnet_ids=list(network.private_subnet_ids.values()),
+                zone_id=network.private_zone_id,
+                domain=private_domain_of(args.network, args.environment),
+                cluster_name=compute.cluster.cluster_name,
+                node_security_group_id=compute.cluster.node_security_group_id,
+                secrets_key_arn=keys["secrets"].arn,
+                keep=args.keep_data,
+                key_ready=keys["secrets"].ready,
+            ),
+            self._child,
+        )
+
     def _images(self, keys: Keys) -> None:
         ImageRegistry(
             f"{self._name}-images",
@@ -377,6 +431,8 @@ class AwsPlace(pulumi.ComponentResource):
                 scope=self._scope,
                 repositories=read_catalogue().repositories(),
                 key_arn=keys["artifacts"].arn,
+                key_ready=keys["artifacts"].ready,
+                organisation_id=self._args.organisation_id,
                 keep=self._args.keep_data,
                 settings=self._args.image_registry,
             ),
@@ -450,8 +506,9 @@ class AwsPlace(pulumi.ComponentResource):
     def _siem_network(
         network: Network | GivenNetwork | None, compute: Compute
     ) -> SiemNetwork | None:
-        """For a SIEM behind an endpoint; `None` where network or cluster is somebody else's."""
-        if not isinstance(network, Network) or compute.cluster is None:
+        """For a SIEM behind an endpoint; `None` where the cluster is somebody else's, or nobody
+        here writes names."""
+        if network is None or network.private_zone_id is None or compute.cluster is None:
             return None
         return SiemNetwork(
             vpc_id=network.vpc_id,

@@ -1,7 +1,8 @@
 """Where in a network a store of data stands, and who reaches it there.
 
-Owns the rule that a store is reached by its clients' security group on its own ports, and by nobody
-else. The network and the clients' group must exist before.
+Owns the subnet group of a store that has one, and the rule that a store is reached by its clients'
+security group on its own ports, and by nobody else. The network and the clients' group must exist
+before.
 """
 
 from __future__ import annotations
@@ -27,6 +28,27 @@ class Placement:
         """Raises `ValueError` where one zone would carry everything."""
         if len(self.subnet_ids) < 2:
             raise ValueError("a store of data needs subnets in two zones")
+
+
+def standing[Subnets: (aws.rds.SubnetGroup, aws.elasticache.SubnetGroup)](
+    subnets: type[Subnets],
+    name: str,
+    placement: Placement,
+    *,
+    called: str,
+    port: int,
+    opts: pulumi.ResourceOptions,
+) -> tuple[Subnets, aws.ec2.SecurityGroup]:
+    """The subnet group, of the kind that the service of a store has, and the security group of the
+    store `called` so, which answers on `port`."""
+    made = subnets(
+        f"{name}-subnets",
+        name=called,
+        description="Subnets without a way out",
+        subnet_ids=placement.subnet_ids,
+        opts=opts,
+    )
+    return made, clients_only(name, placement, group=called, ports=[port], opts=opts)
 
 
 def clients_only(

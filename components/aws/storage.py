@@ -24,10 +24,10 @@ from components.aws.policy_document import Statement
 from components.aws.scope import Scope
 from components.aws.settings.storage import CONTENTS, Content, StorageSettings, Traits
 
-EXEMPT_ROLES = ("apply", "break-glass", "backup", "config", "log-stream")
+EXEMPT_ROLES = ("apply", "break-glass", "backup", "config", "log-stream", "siem")
 """Roles that read and write objects from outside the network: the first two when they must, the
-others because a service (AWS Backup, AWS Config, Firehose) takes them and works from a network of
-its own."""
+others because a service (AWS Backup, AWS Config, Firehose) or a SIEM takes them and works from a
+network of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,8 @@ class StorageArgs:
     key_arns: Mapping[str, pulumi.Input[str]]
     """Data domain → the key of its buckets."""
     keep: bool
+    organisation_id: str | None = None
+    """Whose accounts may be let in at all; without it, this account alone."""
     vpc_id: pulumi.Input[str] | None = None
     """The network that objects are used from; without it there are no access points."""
     teams: Iterable[str] = ()
@@ -60,7 +62,7 @@ def make_storage(name: str, args: StorageArgs, opts: pulumi.ResourceOptions) -> 
     """Makes every bucket of `CONTENTS`; each is a component of its own, called after `name`."""
     guard = Guard(
         account_id=args.scope.account_id,
-        organization_id=args.storage.organization_id,
+        organisation_id=args.organisation_id,
         vpc_id=args.vpc_id,
         exempt_roles=tuple(args.scope.role_arn(role) for role in EXEMPT_ROLES),
     )

@@ -118,8 +118,19 @@ def watches(scope: Scope, allowed_regions: Sequence[str]) -> tuple[Watch, ...]:
         Watch(
             name="glass-broken",
             what="Somebody took the break-glass role: there must be an open incident for it.",
-            term=Every(
-                (_is("eventName", "AssumeRole*"), _is("requestParameters.roleArn", break_glass))
+            # by the ARN, in full: another account, or another path, has a role of the same name
+            term=Some(
+                (
+                    Every(
+                        (
+                            _is("eventSource", "sts.amazonaws.com"),
+                            _is("eventName", "AssumeRole*"),
+                            _is("requestParameters.roleArn", break_glass),
+                        )
+                    ),
+                    # whatever is done with it, should the taking have been missed
+                    _is("userIdentity.sessionContext.sessionIssuer.arn", break_glass),
+                )
             ),
         ),
         Watch(
@@ -200,7 +211,12 @@ def watches(scope: Scope, allowed_regions: Sequence[str]) -> tuple[Watch, ...]:
                     ),
                     Every(
                         (
-                            _named("UpdateAssumeRolePolicy", "AttachRolePolicy", "PutRolePolicy"),
+                            _calls(
+                                "iam",
+                                *("UpdateAssumeRolePolicy", "AttachRolePolicy", "PutRolePolicy"),
+                            ),
+                            # these calls name a role without its account
+                            _is("recipientAccountId", scope.account_id),
                             _is("requestParameters.roleName", scope.name("break-glass")),
                         )
                     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pulumi
 
 from components.aws.foundation import Foundation, FoundationArgs
+from components.aws.settings.identity import people_who_deploy, problems_of_bootstrap
 from stacks import environment, settings
 
 
@@ -19,6 +20,11 @@ def main() -> None:
         raise environment.WrongEnvironmentError(
             f"{wanted.environment} is not on AWS: it needs no bootstrap"
         )
+    problems = problems_of_bootstrap(wanted.aws.identity)
+    if problems:
+        raise settings.SettingsError(
+            wanted.environment, [f"{settings.NAMESPACE}:aws.{problem}" for problem in problems]
+        )
     foundation = Foundation(
         wanted.environment,
         FoundationArgs(
@@ -27,6 +33,7 @@ def main() -> None:
             residency_mode=wanted.residency.mode,
             allowed_regions=wanted.residency.allowed_regions,
             aws=wanted.aws,
+            people=people_who_deploy(wanted.environment, wanted.aws.identity),
         ),
     )
     for name, value in foundation.fields.items():

@@ -21,8 +21,9 @@ import yaml
 
 from components.aws.foundation import backend_url, secrets_provider
 from components.aws.scope import Scope
+from components.aws.settings.identity import problems_of_bootstrap
 from stacks import environment as clone
-from stacks.settings import CONFIG_DIRECTORY, Settings, SettingsError, parse
+from stacks.settings import CONFIG_DIRECTORY, NAMESPACE, Settings, SettingsError, parse
 
 _HERE = Path(__file__).parent
 _PACK = clone.ROOT / "policies" / "residency"
@@ -145,6 +146,9 @@ def read(environment: str, directory: Path = CONFIG_DIRECTORY) -> Settings:
     )
     if settings.aws is None:
         raise BootstrapError(f"{environment} is not on AWS: it needs no bootstrap")
+    problems = problems_of_bootstrap(settings.aws.identity)
+    if problems:
+        raise SettingsError(environment, [f"{NAMESPACE}:aws.{problem}" for problem in problems])
     return settings
 
 

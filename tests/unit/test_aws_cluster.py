@@ -167,6 +167,25 @@ def test_whoever_deploys_is_let_in_before_anything_is_deployed(
     assert graph.waits("prod-kubernetes", "prod-cluster-cluster")
 
 
+def test_a_role_that_plans_looks_at_the_namespaces_named_and_at_no_secret(
+    record: Record, graph: Graph
+) -> None:
+    plan = "arn:aws:iam::123456789012:role/falaj-prod-plan"
+    args = replace(ARGS, readers={"plan": plan}, read_namespaces=["credit", "kube-system"])
+    made = record(lambda: Compute("prod", args))
+    entry, reads = made.the("AccessEntry", "plan"), made.the("AccessPolicyAssociation", "plan")
+
+    assert (entry.inputs["principalArn"], entry.inputs["type"]) == (plan, "STANDARD")
+    assert reads.inputs["principalArn"] == plan
+    # AmazonEKSAdminViewPolicy would read secrets
+    assert reads.inputs["policyArn"].endswith("/AmazonEKSViewPolicy")
+    assert reads.inputs["accessScope"] == {
+        "type": "namespace",
+        "namespaces": ["credit", "kube-system"],
+    }
+    assert graph.waits(reads.name, entry.name)
+
+
 def test_roles_of_the_settings_administer_the_cluster_beside_the_deploying_one(
     compute: Recording,
 ) -> None:

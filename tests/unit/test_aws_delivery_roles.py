@@ -14,7 +14,12 @@ from components.aws.delivery_roles import DeliveryRoles, DeliveryRolesArgs
 from components.aws.deployment import deployment, guard_rails
 from components.aws.policy_document import text
 from components.aws.scope import Scope
-from components.aws.settings.identity import CiSettings, IdentitySettings
+from components.aws.settings.identity import (
+    CiSettings,
+    IdentitySettings,
+    people_who_deploy,
+    problems_of_deployers,
+)
 
 if TYPE_CHECKING:
     from conftest import Recorded, Recording
@@ -30,8 +35,16 @@ MOST_ATTACHED = 10
 Record = Callable[[Callable[[], object]], "Recording"]
 
 
-def build(record: Record, settings: IdentitySettings = SETTINGS, *, keep: bool = True) -> Recording:
-    args = DeliveryRolesArgs(scope=SCOPE, settings=settings, keep=keep, state_key_arn=KEY)
+def build(
+    record: Record,
+    settings: IdentitySettings = SETTINGS,
+    *,
+    keep: bool = True,
+    people: tuple[str, ...] = (),
+) -> Recording:
+    args = DeliveryRolesArgs(
+        scope=SCOPE, settings=settings, keep=keep, people=people, state_key_arn=KEY
+    )
     return record(lambda: DeliveryRoles("prod", args))
 
 
@@ -225,6 +238,18 @@ def test_apply_keeps_the_state(iam: Any, made: Recording) -> None:
         ("secretsmanager:CreateSecret", SCOPE.secret_arn("tracking/session-key")),
         ("logs:CreateLogGroup", SCOPE.arn("logs", "log-group:/aws/eks/falaj-prod/cluster")),
         ("sqs:CreateQueue", SCOPE.arn("sqs", "falaj-prod-arrivals")),
+        (
+            "elasticloadbalancing:CreateLoadBalancer",
+            SCOPE.arn("elasticloadbalancing", "loadbalancer/net/falaj-prod-ingress/*"),
+        ),
+        (
+            "elasticloadbalancing:CreateListener",
+            SCOPE.arn("elasticloadbalancing", "loadbalancer/net/falaj-prod-ingress/0a1b"),
+        ),
+        (
+            "elasticloadbalancing:DeleteTargetGroup",
+            SCOPE.arn("elasticloadbalancing", "targetgroup/falaj-prod-gateway/0a1b"),
+        ),
         ("iam:PutRolePolicy", SCOPE.role_arn("training")),
     ],
 )
@@ -319,8 +344,64 @@ def test_an_identity_provider_takes_tokens_made_for_us(made: Recording) -> None:
     }
 
 
-def test_without_a_repository_or_people_there_is_no_role_to_take(record: Record) -> None:
-    assert build(record, IdentitySettings()).of("Role") == []
+def applies_as(iam: Any, made: Recording, arn: str) -> bool:
+    """Whether a role, or a user, may take `apply`."""
+    request = iam.Request(
+        action="sts:AssumeRole", resource="*", principal=arn, context={"aws:PrincipalArn": arn}
+    )
+    return bool(iam.verdict(role(made, "apply").inputs["assumeRolePolicy"], request) == "allow")
+
+
+ADMINISTRATOR = f"arn:aws:iam::{ACCOUNT}:role/sso/administrator"
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, IdentitySettings()], ids=["pipelines", "nobody"])
+def test_people_who_are_named_apply_and_nobody_else_does(
+    iam: Any, record: Record, settings: IdentitySettings
+) -> None:
+    made = build(record, settings, people=(ADMINISTRATOR,))
+
+    assert applies_as(iam, made, ADMINISTRATOR)
+    assert not applies_as(iam, made, f"arn:aws:iam::{ACCOUNT}:role/sso/developer")
+    assert not applies_as(iam, made, ADMINISTRATOR.replace(ACCOUNT, "210987654321"))
+    assert not applies_as(iam, build(record, SETTINGS), ADMINISTRATOR)
+
+
+def test_there_is_a_role_that_applies_even_where_nobody_is_named(iam: Any, record: Record) -> None:
+    made = build(record, IdentitySettings())
+
+    assert applies_as(iam, made, ADMINISTRATOR)
+    assert not applies_as(iam, made, ADMINISTRATOR.replace(ACCOUNT, "210987654321"))
+    assert may(iam, made, "apply", "s3:PutObject", STATE)
+    assert {one.inputs["name"] for one in made.of("Role") if one.type.startswith("aws:")} == {
+        SCOPE.name("apply")
+    }
+
+
+@pytest.mark.parametrize("environment", ["staging", "prod", "dev", "test"])
+def test_people_deploy_in_dev_and_test_and_elsewhere_a_job_or_the_runner_must(
+    environment: str,
+) -> None:
+    def problems(settings: IdentitySettings, *, runner: bool = False) -> list[str]:
+        return list(problems_of_deployers(environment, settings, account_id=ACCOUNT, runner=runner))
+
+    named = IdentitySettings(administrators=(ADMINISTRATOR,))
+    is_open = environment in ("dev", "test")
+
+    assert people_who_deploy(environment, named) == ((ADMINISTRATOR,) if is_open else ())
+    for nobody in (IdentitySettings(), named):
+        assert [one.partition(":")[0] for one in problems(nobody)] == (
+            [] if is_open else ["identity.ci"]
+        )
+        assert problems(nobody, runner=True) == []
+    assert problems(SETTINGS) == []
+
+
+def test_an_administrator_of_another_account_is_refused() -> None:
+    stranger = IdentitySettings(administrators=(ADMINISTRATOR.replace(ACCOUNT, "210987654321"),))
+    (problem,) = problems_of_deployers("dev", stranger, account_id=ACCOUNT, runner=False)
+
+    assert problem.startswith("identity.administrators: arn:aws:iam::210987654321")
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,15 @@ KEY = f"arn:aws:kms:me-central-1:{ACCOUNT}:key/1"
 LOGIN = f"arn:aws:secretsmanager:me-central-1:{ACCOUNT}:secret:ecr-pullthroughcache/docker-Ab12Cd"
 
 
-def built(record: Record, *, keep: bool = True, **settings: Any) -> Recording:
+def built(
+    record: Record, *, keep: bool = True, organisation_id: str | None = None, **settings: Any
+) -> Recording:
     args = ImageRegistryArgs(
         scope=SCOPE,
         repositories=["mlflow", "charts/kuberay-operator"],
         key_arn=KEY,
         keep=keep,
+        organisation_id=organisation_id,
         settings=ImageRegistrySettings(**settings),
     )
     return record(lambda: ImageRegistry("images", args))
@@ -47,10 +50,10 @@ def of_repository(found: Recording, kind: str) -> dict[str, Recorded]:
 
 def test_every_repository_is_encrypted_with_our_key_scanned_and_immutable(record: Record) -> None:
     found = built(record)
-    assert [one.inputs["name"] for one in found.of("Repository")] == [
+    assert {one.inputs["name"] for one in found.of("Repository")} == {
         "falaj-dev/mlflow",
         "falaj-dev/charts/kuberay-operator",
-    ]
+    }
     for one in found.of("Repository"):
         assert one.inputs["imageTagMutability"] == "IMMUTABLE"
         assert one.inputs["imageScanningConfiguration"] == {"scanOnPush": True}

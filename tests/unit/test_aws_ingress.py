@@ -20,13 +20,15 @@ Record = Callable[[Callable[[], object]], "Recording"]
 SCOPE = Scope(environment="prod", account_id="123456789012", region="me-central-1")
 
 
-def ingress_of(record: Record, *, keep: bool = True, **settings: Any) -> Recording:
+def ingress_of(
+    record: Record, *, keep: bool = True, zone_id: str | None = "Z1", **settings: Any
+) -> Recording:
     args = IngressArgs(
         scope=SCOPE,
         settings=IngressSettings.model_validate(settings),
         vpc_id="vpc-1",
         subnet_ids=["subnet-1", "subnet-2"],
-        zone_id="Z1",
+        zone_id=zone_id,
         domain="prod.falaj.internal",
         cluster_name="falaj-prod",
         node_security_group_id="sg-nodes",
@@ -100,6 +102,35 @@ def test_the_controller_looks_around_and_registers_in_one_target_group(ingress: 
     )
 
 
+def test_where_somebody_else_writes_names_none_is_written(record: Record) -> None:
+    made = ingress_of(record, zone_id=None)
+
+    assert made.of("Record") == []
+    assert len(made.of("LoadBalancer")) == 1
+
+
+EXISTING = {
+    "target_group_arn": SCOPE.arn("elasticloadbalancing", "targetgroup/gate/0a1b"),
+    "security_group_id": "sg-0a1b2c3d",
+    "domain": "ml.bank.ae",
+}
+
+
+def test_a_load_balancer_of_somebody_else_gets_the_gateways_pods_and_nothing_is_made_twice(
+    record: Record,
+) -> None:
+    made = ingress_of(record, mode="existing", reason="the network team's", existing=EXISTING)
+    register = json.loads(made.the("RolePolicy").inputs["policy"])["Statement"][1]
+    rule = made.the("SecurityGroupIngressRule").inputs
+
+    assert made.of("LoadBalancer") + made.of("TargetGroup") + made.of("Record") == []
+    assert register["Resource"] == [EXISTING["target_group_arn"]]
+    assert rule["securityGroupId"] == "sg-nodes"
+    assert rule["referencedSecurityGroupId"] == EXISTING["security_group_id"]
+    assert (rule["fromPort"], rule["toPort"]) == (8443, 8443)
+    assert len(made.of("PodIdentityAssociation")) == len(made.of("Secret")) == 1
+
+
 @pytest.mark.parametrize("keep", [True, False])
 def test_what_stands_in_the_way_of_destroying_is_there_only_where_data_is_kept(
     record: Record, *, keep: bool
@@ -121,6 +152,19 @@ def test_what_stands_in_the_way_of_destroying_is_there_only_where_data_is_kept(
         ({"hosts": ["a.b"]}, "pattern"),
         ({"gateway_port": 443}, "greater than or equal to 1024"),
         ({"mode": "existing"}, "without a reason"),
+        (
+            {"mode": "existing", "reason": "the network team's"},
+            "existing: goes with mode existing .* the load balancer is missing",
+        ),
+        ({"existing": EXISTING}, "mode is own and the load balancer is named"),
+        (
+            {
+                "mode": "existing",
+                "reason": "the network team's",
+                "existing": EXISTING | {"target_group_arn": "arn:aws:s3:::x"},
+            },
+            "target_group_arn",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], said: str) -> None:

@@ -85,6 +85,15 @@ def test_each_key_rotates_waits_and_belongs_to_one_domain(record: Record) -> Non
         assert aliases[f"key:{key.name}"] == f"alias/falaj/dev/{domain}"
 
 
+def test_a_key_is_never_there_without_its_policy(record: Record) -> None:
+    """So that whatever waits for a key, as by naming its ARN, waits for its policy too."""
+    made = record(lambda: [DomainKey(f"dev-{domain}", args(domain)) for domain in EVERY_DOMAIN])
+
+    assert made.of("KeyPolicy") == []
+    for key in made.of("Key"):
+        assert json.loads(key.inputs["policy"])["Statement"]
+
+
 def test_the_key_of_a_team_bears_its_name(record: Record) -> None:
     made = record(lambda: DomainKey("dev-credit", args(team="credit")))
 
@@ -149,6 +158,7 @@ USES = [
     ("logs", "log-shipping", "s3", "kms:GenerateDataKey"),
     ("logs", "monitoring", "s3", "kms:Decrypt"),
     ("backups", "backup", "backup", "kms:CreateGrant"),
+    # ECR makes a repository for a pull by a grant alone, and is to read nothing with it
     ("artifacts", "image-cache", "ecr", "kms:CreateGrant"),
     ("artifacts", "backup-copy-central-bank", "s3", "kms:Decrypt"),
     ("backups", "backup-copy-central-bank", "s3", "kms:Decrypt"),
@@ -183,6 +193,8 @@ def test_a_role_uses_a_key_through_its_service_here_and_nothing_else_does(
         ("artifacts", "apply", "s3", "kms:Decrypt"),
         ("logs", "log-shipping", "s3", "kms:Decrypt"),
         ("logs", "siem", "s3", "kms:GenerateDataKey"),
+        ("artifacts", "siem", "s3", "kms:Decrypt"),
+        ("artifacts", "image-cache", "ecr", "kms:Decrypt"),
         ("logs", "apply", "firehose", "kms:Decrypt"),
         ("backups", "backup-copy-central-bank", "s3", "kms:GenerateDataKey"),
         ("logs", "serving", "s3", "kms:Decrypt"),
@@ -305,14 +317,69 @@ def test_log_groups_of_another_region_do_not_use_the_key(iam: Any) -> None:
     assert iam.verdict(policy("logs"), request) == "none"
 
 
-def test_the_account_uses_a_key_through_the_services_named_alone(iam: Any) -> None:
+ADMINISTRATOR = (
+    f"arn:aws:iam::{ACCOUNT}:role/aws-reserved/sso.amazonaws.com/{REGION}/AWSReservedSSO_Admin_01"
+)
+CHANGES = (
+    *("kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:CreateAlias", "kms:TagResource"),
+    *("kms:EnableKeyRotation", "kms:DisableKey"),
+)
+
+
+def test_managers_use_a_key_through_the_services_named_alone(iam: Any) -> None:
     of = text(
-        *key_policy(DomainKeyArgs(scope=SCOPE, domain="cluster", account_uses_through=("ec2",)))
+        *key_policy(
+            DomainKeyArgs(
+                scope=SCOPE,
+                domain="cluster",
+                managers=(ADMINISTRATOR,),
+                managers_use_through=("ec2",),
+            )
+        )
     )
-    assert all(lets(iam, of, "administrator", action, "ec2") for action in FIVE_ACTIONS)
-    assert not lets(iam, of, "administrator", "kms:Decrypt", "s3")
-    assert not lets(iam, of, "administrator", "kms:Decrypt", None)
-    assert not lets(iam, of, "administrator", "kms:Decrypt", "ec2", account="210987654321")
+    assert all(lets(iam, of, ADMINISTRATOR, action, "ec2") for action in FIVE_ACTIONS)
+    assert not lets(iam, of, ADMINISTRATOR, "kms:Decrypt", "s3")
+    assert not lets(iam, of, ADMINISTRATOR, "kms:Decrypt", None)
+    assert not lets(iam, of, ADMINISTRATOR, "kms:Decrypt", "ec2", account="210987654321")
+    assert not lets(iam, of, "administrator", "kms:Decrypt", "ec2")
+
+
+def test_a_key_with_managers_is_changed_by_them_and_the_root_user_and_seen_by_the_account(
+    iam: Any,
+) -> None:
+    of = text(*key_policy(DomainKeyArgs(scope=SCOPE, domain="logs", managers=(ADMINISTRATOR,))))
+    root = f"arn:aws:iam::{ACCOUNT}:root"
+
+    for action in CHANGES:
+        assert lets(iam, of, ADMINISTRATOR, action, None), action
+        assert lets(iam, of, root, action, None), action
+        assert not lets(iam, of, "administrator", action, None), action
+        assert not lets(iam, of, ADMINISTRATOR.replace("_01", "_02"), action, None), action
+    for action in ("kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListResourceTags"):
+        assert lets(iam, of, "config", action, None), action
+    assert not lets(iam, of, ADMINISTRATOR, "kms:Decrypt", None)
+
+
+@pytest.mark.parametrize(
+    ("domain", "via", "action"),
+    [
+        ("artifacts", "ecr", "kms:CreateGrant"),
+        ("database", "rds", "kms:CreateGrant"),
+        ("secrets", "secretsmanager", "kms:GenerateDataKey"),
+        ("cluster", None, "kms:CreateGrant"),
+        ("state", None, "kms:Encrypt"),
+    ],
+)
+def test_people_who_deploy_may_with_a_key_what_the_role_that_applies_may(
+    iam: Any, domain: Domain, via: str | None, action: str
+) -> None:
+    given = DomainKeyArgs(scope=SCOPE, domain=domain, deployers=(ADMINISTRATOR,))
+    of = text(*key_policy(given))
+
+    assert lets(iam, of, ADMINISTRATOR, action, via)
+    assert not lets(iam, of, ADMINISTRATOR.replace("_01", "_02"), action, via)
+    assert not lets(iam, policy(domain), ADMINISTRATOR, action, via)
+    assert not lets(iam, of, ADMINISTRATOR, "kms:Decrypt", "dynamodb") or domain == "state"
 
 
 def test_the_key_of_a_team_serves_that_team_and_the_platform_in_its_name(iam: Any) -> None:

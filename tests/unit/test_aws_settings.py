@@ -19,6 +19,9 @@ SYSTEM = {"kind": "cpu", "instance_types": ["m6i.large"], "min_nodes": 2, "max_n
 GPU = {"kind": "gpu", "instance_types": ["g5.xlarge"], "max_nodes": 2}
 SOUND: dict[str, Any] = {
     "account_id": "123456789012",
+    "identity": {
+        "ci": [{"kind": "github", "repository": "bank/falaj", "environment": "prod"}],
+    },
     "network": {},
     "node_pools": {"system": SYSTEM},
     "elastic_nodes": {

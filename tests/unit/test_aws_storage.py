@@ -48,7 +48,8 @@ TRAIL = Statement(
 )
 ARGS: dict[str, Any] = {
     "scope": SCOPE,
-    "storage": StorageSettings(organization_id=ORGANISATION, lock=LOCK),
+    "storage": StorageSettings(lock=LOCK),
+    "organisation_id": ORGANISATION,
     "key_arns": KEYS,
     "keep": True,
     "vpc_id": VPC,
@@ -134,6 +135,9 @@ LET_IN = {
     ),
     "Firehose writes from its own network": asked(
         principal=SCOPE.role_arn("log-stream"), context=OUTSIDE
+    ),
+    "a SIEM reads from its own network": asked(
+        "s3:GetObject", principal=SCOPE.role_arn("siem"), context=OUTSIDE
     ),
     "AWS Config writes from its own network": asked(
         principal=SCOPE.role_arn("config"), context=OUTSIDE
@@ -231,7 +235,7 @@ def test_every_bucket_refuses_whoever_comes_from_outside(storage: Recording, con
 def test_without_an_organisation_other_accounts_are_refused(
     made: Callable[..., Recording],
 ) -> None:
-    document = policy(made(storage=StorageSettings()), "data")
+    document = policy(made(organisation_id=None), "data")
     stranger = "arn:aws:iam::999999999999:role/falaj-prod-apply"
     inside = {"aws:SourceVpc": VPC}
 
@@ -572,6 +576,8 @@ def test_new_data_is_told_to_a_queue_under_a_key(storage: Recording) -> None:
     queue = storage.the("Queue", "arrivals-queue")
 
     assert notification.inputs["bucket"] == "id:prod-data-store-bucket"
+    # a notification is the whole of a bucket's; without it AWS Backup would lose sight of it
+    assert notification.inputs["eventbridge"] is True
     assert target == {
         "id": "arrivals",
         "queueArn": "arn:prod-arrivals-queue",
@@ -625,7 +631,6 @@ def test_without_arrivals_nothing_is_told(made: Callable[..., Recording]) -> Non
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"organization_id": "falaj"}, "organization_id"),
         ({"log_retention_days": 30}, "log_retention_days"),
         ({"archive_log_days": 2000}, "archive_log_days: is 2000"),
         ({"lock": {"mode": "governance", "days": 3000}}, "lock.days: is 3000"),
@@ -668,7 +673,8 @@ def test_what_is_wrong_with_stores_is_listed_at_once_by_its_keys() -> None:
             "subnet_ids": {"me-central-1a": "subnet-0a1b2c3d4e5f60718"},
         },
         "node_pools": {},
-        "storage": {"organization_id": "x", "lock": {"mode": "governance", "days": 9000}},
+        "organisation_id": "x",
+        "storage": {"lock": {"mode": "governance", "days": 9000}},
         "database": {"backup_window": "21:30-22:30"},
         "cache": {"kind": "elasticache", "users": ["a" * 32]},
         "stream": {"kind": "existing"},
@@ -680,7 +686,7 @@ def test_what_is_wrong_with_stores_is_listed_at_once_by_its_keys() -> None:
 
     begins = [problem.split(" (is ")[0].split("; ")[0] for problem in caught.value.problems]
     for expected in (
-        "falaj:aws.storage.organization_id: ",
+        "falaj:aws.organisation_id: ",
         "falaj:aws.storage: lock.days: is 9000",
         "falaj:aws.database: backup_window: 21:30-22:30 overlaps",
         "falaj:aws.stream: existing: is needed",

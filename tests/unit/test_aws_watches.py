@@ -24,6 +24,7 @@ def event(source: str, name: str, **more: Any) -> dict[str, Any]:
         "eventName": name,
         "eventType": "AwsApiCall",
         "awsRegion": "me-central-1",
+        "recipientAccountId": SCOPE.account_id,
         "readOnly": False,
         "userIdentity": {"type": "AssumedRole"},
     }
@@ -141,6 +142,77 @@ def test_a_pattern_is_one_that_cloudwatch_takes(watch: Any) -> None:
 )
 def test_a_watch_sees_what_it_is_for(name: str, what: dict[str, Any]) -> None:
     assert matches(WATCHES[name].pattern, what)
+
+
+GLASS = SCOPE.role_arn("break-glass")
+STRANGERS = (
+    GLASS.replace(SCOPE.account_id, "210987654321"),
+    GLASS.replace("role/", "role/people/"),
+    GLASS.replace("staging", "dev"),
+    f"{GLASS}-2",
+)
+
+
+def by(issuer: str) -> dict[str, Any]:
+    """An act of a session of the role `issuer`."""
+    return event(
+        *("s3", "DeleteObject"),
+        userIdentity__sessionContext__sessionIssuer__arn=issuer,
+        userIdentity__sessionContext__sessionIssuer__userName=issuer.rpartition("/")[2],
+    )
+
+
+def taken(role: str, how: str = "AssumeRole", **more: Any) -> dict[str, Any]:
+    return event("sts", how, requestParameters__roleArn=role, **more)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        taken(GLASS),
+        taken(GLASS, errorCode="AccessDenied"),
+        taken(GLASS, "AssumeRoleWithWebIdentity"),
+        by(GLASS),
+    ],
+)
+def test_the_alarm_goes_off_when_the_glass_is_broken_and_when_it_is_used(
+    what: dict[str, Any],
+) -> None:
+    assert matches(WATCHES["glass-broken"].pattern, what)
+
+
+@pytest.mark.parametrize("role", STRANGERS)
+def test_a_role_of_the_same_name_elsewhere_breaks_no_glass(role: str) -> None:
+    for what in (taken(role), by(role)):
+        assert not matches(WATCHES["glass-broken"].pattern, what)
+
+
+def test_to_look_at_the_role_or_to_name_it_elsewhere_breaks_no_glass() -> None:
+    looked = event("iam", "GetRole", requestParameters__roleName="falaj-staging-break-glass")
+    passed = event("ecs", "AssumeRoleForTask", requestParameters__roleArn=GLASS)
+
+    for what in (looked, passed):
+        assert not matches(WATCHES["glass-broken"].pattern, what)
+
+
+@pytest.mark.parametrize(
+    ("account", "role", "expected"),
+    [
+        (SCOPE.account_id, "falaj-staging-break-glass", True),
+        ("210987654321", "falaj-staging-break-glass", False),
+        (SCOPE.account_id, "falaj-dev-break-glass", False),
+    ],
+)
+def test_who_may_break_the_glass_is_watched_in_this_account_and_environment(
+    account: str, role: str, *, expected: bool
+) -> None:
+    changed = event(
+        *("iam", "UpdateAssumeRolePolicy"),
+        requestParameters__roleName=role,
+        recipientAccountId=account,
+    )
+
+    assert matches(WATCHES["guard-rail-changed"].pattern, changed) is expected
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 Record = Callable[[Callable[[], object]], "Recording"]
 PROXY = "http://proxy.bank.ae:3128"
+ADMINISTRATOR = (
+    "arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/me-central-1/"
+    "AWSReservedSSO_Administrator_01"
+)
 POOLS = {"system": {"kind": "cpu", "instance_types": ["m6i.large"], "max_nodes": 2}}
 
 
@@ -32,6 +36,10 @@ def settings(**aws: Any) -> Settings:
         "node_pools": POOLS,
         "network": {},
         "runner": {"proxy": PROXY},
+        "identity": {
+            "administrators": [ADMINISTRATOR],
+            "ci": [{"kind": "github", "repository": "bank/falaj", "environment": "prod"}],
+        },
         **aws,
     }
     given = {name: value for name, value in section.items() if value is not None}
@@ -69,6 +77,72 @@ def test_state_is_kept_versioned_and_under_a_key_of_its_own(record: Record) -> N
     assert made.the("Key").inputs["tags"] == {"data-domain": "state"}
     assert made.the("Alias").inputs["name"] == "alias/falaj/prod/state"
     assert "DenyWithoutTls" in made.the("BucketPolicy").inputs["policy"]
+
+
+def asks(iam: Any, made: Recording, key: str, action: str, *, by: str, via: str = "") -> bool:
+    """Whether the policy of a key lets a role act, by itself or through a service."""
+    request = iam.Request(
+        action=action,
+        resource="the key",
+        principal=by,
+        context={
+            "aws:PrincipalArn": by,
+            "aws:RequestedRegion": "me-central-1",
+            "kms:CallerAccount": "123456789012",
+            "kms:GrantIsForAWSResource": "true",
+            **({"kms:ViaService": f"{via}.me-central-1.amazonaws.com"} if via else {}),
+        },
+    )
+    return bool(iam.verdict(made.the("Key", key).inputs["policy"], request) == "allow")
+
+
+def test_whoever_bootstraps_looks_after_the_key_of_the_state_and_keeps_the_first_state(
+    iam: Any, record: Record
+) -> None:
+    made = ground(record)
+    changes = ("kms:PutKeyPolicy", "kms:CreateAlias", "kms:TagResource", "kms:EnableKeyRotation")
+    # the backend by S3, the secrets in the state by Pulumi itself
+    state = [("kms:GenerateDataKey", "s3"), ("kms:Decrypt", "s3"), ("kms:Encrypt", "")]
+    needs = [*((action, "") for action in changes), *state, ("kms:Decrypt", "")]
+    apply = "arn:aws:iam::123456789012:role/falaj-prod-apply"
+
+    for action, via in needs:
+        assert asks(iam, made, "state", action, by=ADMINISTRATOR, via=via), action
+        assert asks(iam, made, "state", action, by=apply, via=via), action
+        for stranger in (
+            ADMINISTRATOR.replace("_01", "_02"),
+            "arn:aws:iam::123456789012:role/falaj-prod-plan",
+            "arn:aws:iam::123456789012:role/administrator",
+        ):
+            reads = action == "kms:Decrypt" and stranger.endswith("plan")
+            assert asks(iam, made, "state", action, by=stranger, via=via) is reads, action
+    assert "bypassPolicyLockoutSafetyCheck" not in made.the("Key", "state").inputs
+
+
+def test_whoever_bootstraps_starts_the_runner_and_uses_no_other_key_than_its_disks(
+    iam: Any, record: Record
+) -> None:
+    made = ground(record)
+
+    for action in ("kms:GenerateDataKeyWithoutPlaintext", "kms:Decrypt", "kms:CreateGrant"):
+        assert asks(iam, made, "cluster", action, by=ADMINISTRATOR, via="ec2"), action
+        assert not asks(iam, made, "cluster", action, by=ADMINISTRATOR), action
+        assert not asks(iam, made, "logs", action, by=ADMINISTRATOR, via="s3"), action
+
+
+def test_a_bootstrap_that_would_lock_out_whoever_runs_it_is_refused(tmp_path: Path) -> None:
+    identity = {"ci": [{"kind": "github", "repository": "bank/falaj", "environment": "prod"}]}
+    aws = {"account_id": "123456789012", "existing_cluster": {}, "identity": identity}
+    aws["existing_cluster"] = {"name": "falaj-prod", "subnet_ids": {"me-central-1a": "subnet-0a"}}
+    file = tmp_path / "Pulumi.prod.yaml"
+    file.write_text(json.dumps({"config": {"falaj:place": "aws", "falaj:aws": aws}}))
+
+    with pytest.raises(SettingsError, match=r"aws\.identity\.administrators: is empty"):
+        command.read("prod", tmp_path)
+
+    identity["administrators"] = [ADMINISTRATOR]
+    file.write_text(json.dumps({"config": {"falaj:place": "aws", "falaj:aws": aws}}))
+    assert command.read("prod", tmp_path).aws is not None
 
 
 def test_without_a_runner_no_network_is_made(record: Record) -> None:
@@ -149,11 +223,9 @@ def test_no_name_of_the_bootstrap_is_taken_from_the_environment(record: Record) 
     }
     of_the_environment = {"alias/falaj/prod/state", "falaj-prod-runner", "prod.falaj.internal"}
     # what the environment leaves to its bootstrap
-    deployers = {
-        name
-        for name in own
-        if name.startswith(("falaj-prod-apply", "falaj-prod-boundary", "falaj-prod-deploy-"))
-    }
+    nouns = ("apply", "plan", "boundary", "deploy-")
+    left = tuple(f"falaj-prod-{noun}" for noun in nouns)
+    deployers = {name for name in own if name.startswith(left)}
 
     assert {"falaj-prod-apply", "falaj-prod-boundary"} <= deployers
     assert all("prod-bootstrap" in name for name in own - of_the_environment - deployers), own

@@ -17,6 +17,7 @@ from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.elastic_nodes import ElasticNodesSettings, GpuBudget
 from components.aws.settings.identity import IdentitySettings
 from components.aws.settings.image_registry import ImageRegistrySettings
+from components.aws.settings.ingress import IngressSettings
 from components.aws.settings.keys import KeySettings, problems_of_keys
 from components.aws.settings.log_shipping import LogShippingSettings
 from components.aws.settings.network import (
@@ -42,6 +43,9 @@ class AwsSettings(Section):
 
     account_id: Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
     region: str = "me-central-1"
+    organisation_id: Annotated[str, StringConstraints(pattern=r"^o-[a-z0-9]{10,32}$")] | None = None
+    """The AWS organisation whose accounts buckets may let in, and which may pull images; without
+    it, this account alone."""
     network: NetworkSettings | None = None
     """The network made for this environment; with `existing_network`, what holds of that one:
     `egress`, `max_pods`, `trusted_accounts`."""
@@ -67,6 +71,8 @@ class AwsSettings(Section):
     database: DatabaseSettings = DatabaseSettings()
     cache: CacheSettings = CacheSettings()
     stream: StreamSettings = StreamSettings()
+    ingress: IngressSettings = IngressSettings()
+    """The way in; made with a cluster and a network of this environment."""
     image_registry: ImageRegistrySettings = ImageRegistrySettings()
     keys: KeySettings = KeySettings()
     identity: IdentitySettings = IdentitySettings()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from components.aws.settings.cluster import RoleArn
 from components.section import Section
 
 LONGEST_ROLE_NAME = 64
@@ -21,6 +22,9 @@ PLATFORM_NAMESPACES = frozenset(
 Repository = Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)+$")]
 Reference = Annotated[str, StringConstraints(pattern=r"^[\w./-]+$")]
 """A branch or environment; no wildcard, which a trust policy would read as one."""
+
+OPEN_ENVIRONMENTS = ("dev", "test")
+"""Where people may deploy. Elsewhere a protected job or the runner does."""
 
 UserName = Annotated[str, StringConstraints(pattern=r"^[\w+=,.@-]{1,64}$")]
 
@@ -66,12 +70,51 @@ class CiSettings(Section):
 class IdentitySettings(Section):
     """Who may change an environment."""
 
+    administrators: tuple[RoleArn, ...] = ()
+    """Roles of the account's administrators, each ARN with its path. They run the bootstrap: they
+    keep the first state and alone change the keys that it makes. In dev and test they also deploy,
+    by themselves as long as there is no role `apply`, then by that one."""
     ci: tuple[CiSettings, ...] = ()
     break_glass_users: tuple[UserName, ...] = ()
     """IAM users with a hardware key, who may act when single sign-on or the pipeline is down.
     Nobody else has a way around the guard rails; without a user there is no such role."""
     break_glass_mfa_seconds: int = Field(900, ge=60, le=3600)
     """How old the second factor may be when the role is taken."""
+
+
+def people_who_deploy(environment: str, identity: IdentitySettings) -> tuple[str, ...]:
+    """The roles of people that deploy `environment` beside pipelines and the runner."""
+    return identity.administrators if environment in OPEN_ENVIRONMENTS else ()
+
+
+def problems_of_deployers(
+    environment: str, identity: IdentitySettings, *, account_id: str, runner: bool
+) -> Iterator[str]:
+    """Why nobody could deploy `environment`, or somebody of another account would."""
+    for arn in identity.administrators:
+        if arn.split(":")[4] != account_id:
+            yield (
+                f"identity.administrators: {arn} is of another account; name the role that its "
+                f"people take in {account_id}"
+            )
+    if environment not in OPEN_ENVIRONMENTS and not identity.ci and not runner:
+        yield (
+            f"identity.ci: is empty and there is no runner, so nobody could apply {environment}: "
+            "name a repository whose protected job applies, or declare a runner"
+        )
+
+
+def problems_of_bootstrap(identity: IdentitySettings) -> list[str]:
+    """Why the bootstrap would lock out whoever runs it."""
+    if identity.administrators:
+        return []
+    return [
+        (
+            "identity.administrators: is empty, so the key of the state would refuse whoever runs "
+            "the bootstrap; name the role that you run it as (aws sts get-caller-identity, and for "
+            "its path aws iam get-role)"
+        )
+    ]
 
 
 def problems_of_teams(environment: str, teams: Iterable[str]) -> list[str]:

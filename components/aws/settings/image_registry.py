@@ -43,8 +43,6 @@ class ImageRegistrySettings(Section):
     owns_account_settings: bool = True
     """Scanning and the registry's policy are one per account and region. False where another
     environment of the same account sets them."""
-    organisation_id: Annotated[str, StringConstraints(pattern=r"^o-[a-z0-9]{10,32}$")] | None = None
-    """Accounts of this AWS organisation may pull; `None`: this account alone."""
     untagged_days: int = Field(30, ge=1, le=365)
     """Layers that no tag holds any more are deleted after so long. What has a tag is never deleted
     by age: it may be running."""

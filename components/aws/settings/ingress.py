@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from components.aws.settings.provision import Provision
+from components.section import Section
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
@@ -17,6 +18,25 @@ PRIVATE = tuple(
     for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 )
 """Networks of organisations, by RFC 1918 and RFC 6598."""
+
+
+class ExistingBalancer(Section):
+    """A load balancer that somebody else keeps."""
+
+    target_group_arn: Annotated[
+        str,
+        StringConstraints(
+            pattern=r"^arn:aws:elasticloadbalancing:[a-z0-9-]+:\d{12}:targetgroup/[\w-]+/[0-9a-f]+$"
+        ),
+    ]
+    """Of target type `ip` and protocol TCP, in the platform's network: the gateway's pods are
+    registered there."""
+    security_group_id: Annotated[str, StringConstraints(pattern=r"^sg-[0-9a-f]+$")]
+    """Of the load balancer: nodes let it reach the gateway."""
+    domain: Annotated[
+        str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9-]+)+$")
+    ]
+    """Under which its keeper has written `hosts`."""
 
 
 class IngressSettings(Provision):
@@ -30,6 +50,8 @@ class IngressSettings(Provision):
     """Where clients come from."""
     gateway_port: int = Field(8443, ge=1024, le=65535)
     """On which the mesh's gateway takes TLS in the cluster."""
+    existing: ExistingBalancer | None = None
+    """Needed where `mode` is `existing`."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -40,6 +62,11 @@ class IngressSettings(Provision):
 
 
 def _problems(ingress: IngressSettings) -> Iterator[str]:
+    if (ingress.mode == "existing") != (ingress.existing is not None):
+        yield (
+            f"existing: goes with mode existing and with no other; mode is {ingress.mode} and the "
+            f"load balancer is {'missing' if ingress.existing is None else 'named'}"
+        )
     if len(set(ingress.hosts)) < len(ingress.hosts):
         yield f"hosts: names one twice: {', '.join(ingress.hosts)}"
     if ingress.own and not ingress.client_cidrs:

@@ -260,6 +260,9 @@ class ExistingNetwork(Section):
         Annotated[str, StringConstraints(pattern=r"^sg-[0-9a-f]+$")] | None
     ) = None
     """Of the keeper's endpoints; `None` where all are made here."""
+    private_zone_id: Annotated[str, StringConstraints(pattern=r"^Z[0-9A-Z]{1,31}$")] | None = None
+    """Of the private zone `network.private_domain`, where the platform's names are written; without
+    it its keeper writes them."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -276,6 +279,12 @@ class ExistingNetwork(Section):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+
+def private_domain_of(network: NetworkSettings | None, environment: str) -> str:
+    """The name of the private zone of `environment`."""
+    declared = network.private_domain if network is not None else None
+    return (declared or f"{environment}.falaj.internal").removeprefix(".")
 
 
 def existing_network_problems(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from components.section import Section
 from components.tags import DataClassification
@@ -83,8 +83,6 @@ class Arrivals(Section):
 class StorageSettings(Section):
     """How the environment's buckets keep what is in them, and whom they refuse."""
 
-    organization_id: Annotated[str, StringConstraints(pattern=r"^o-[a-z0-9]{10,32}$")] | None = None
-    """Whose accounts may be let in at all; without it, this account alone."""
     lock: ObjectLock = ObjectLock()
     noncurrent_days: int = Field(90, ge=1)
     """How long a version is kept that was overwritten or deleted."""
