@@ -165,9 +165,9 @@ def _objects(scope: Scope, prefixes: Iterable[Prefix], team: str | None) -> Iter
         by_bucket.setdefault((one.bucket, one.mode), []).append(one.path)
     for (bucket, mode), paths in by_bucket.items():
         arn = scope.bucket_arn(bucket)
-        # a team comes through its own access point, which IAM takes for another resource
-        point = scope.arn("s3", f"accesspoint/{scope.name(bucket)}-{team}")
-        door = point if team is not None and mode == "write" else None
+        # a team comes through its own access point or not at all (`bucket_policy`), to what it
+        # shares as well, and IAM takes the point for another resource
+        door = scope.access_point_arn(bucket, team) if team is not None else None
         what = f"{mode.title()}{bucket.title()}"
         yield Statement(
             sid=what,

@@ -347,6 +347,23 @@ def test_a_team_reaches_its_folder_through_its_access_point_too(asks: Asks) -> N
         assert not asks.allows(role, "s3:GetObject", f"{theirs}/object/{team_prefix(other)}x")
 
 
+def test_a_team_reads_what_is_shared_through_its_own_door_and_changes_nothing_there(
+    asks: Asks,
+) -> None:
+    """A team may come through its access point alone, so what is shared must be open there."""
+    for team, other in (TEAMS, TEAMS[::-1]):
+        role, point = team_role(team), SCOPE.access_point_arn("data", team)
+        shared = f"{point}/object/lake/shared/rates/1"
+        assert asks.allows(role, "s3:GetObject", shared)
+        assert asks.allows(role, "s3:ListBucket", point, s3__prefix="lake/shared/rates/")
+        for action in ("PutObject", "DeleteObject", "AbortMultipartUpload"):
+            assert not asks.allows(role, f"s3:{action}", shared), action
+        assert not asks.allows(role, "s3:GetObject", f"{point}/object/lake/loans/1")
+        assert not asks.allows(role, "s3:ListBucket", point, s3__prefix="lake/loans/")
+        theirs = SCOPE.access_point_arn("data", other)
+        assert not asks.allows(role, "s3:GetObject", f"{theirs}/object/lake/shared/rates/1")
+
+
 def test_policies_and_trusts_fit_into_what_iam_takes(record: Record) -> None:
     made = build(record, team_key_arns=TEAM_KEYS)
     for role in iam_roles(made):
