@@ -59,7 +59,11 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         **dict.fromkeys(("data/lake/", "data/lake/shared/", "data/features/"), READ),
         "artifacts/training/": WRITE,
     },
-    "serving": {"models/registry/": READ, "logs/decisions/": APPEND},
+    "serving": {
+        "models/registry/": READ,
+        **{f"models/teams/{team}/": READ for team in TEAMS},
+        "logs/decisions/": APPEND,
+    },
     "monitoring": {"logs/decisions/": READ, "artifacts/reports/": WRITE},
     "orchestration": {
         **dict.fromkeys(("data/lake/", "data/lake/shared/"), WRITE),
@@ -330,7 +334,6 @@ def test_with_keys_of_their_own_teams_open_theirs_alone(record: Record, iam: Any
     }
     assert found == {
         *((team_role(team), team, action) for team in TEAMS for action in _BOTH),
-        *(("tracking", team, action) for team in TEAMS for action in _BOTH),
         *(("serving", team, "Decrypt") for team in TEAMS),
     }
 

@@ -98,7 +98,11 @@ class AwsSettings(Section):
             *_pools_of_one_name(self),
             *_beyond_the_gpu_budget(self),
             *undeletable(self.storage, keep_data=self.keep_data),
-            *problems_of_keys(self.keys, keep_data=self.keep_data),
+            *problems_of_keys(
+                self.keys,
+                keep_data=self.keep_data,
+                networked=self.network is not None or self.existing_network is not None,
+            ),
             *problems_of_backup(self.backup, account_id=self.account_id, keep_data=self.keep_data),
         ]
         if problems:
