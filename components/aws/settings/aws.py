@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, ValidationInfo, model_validator
 
 from components.aws.regions import region_data
+from components.aws.services import problems_of_parts
 from components.aws.settings.audit import AuditSettings
 from components.aws.settings.backup import BackupSettings, problems_of_backup
 from components.aws.settings.cache import CacheSettings
@@ -145,6 +146,7 @@ def _what_the_region_lacks(settings: AwsSettings) -> Iterator[str]:
         for path, pool in settings.pools.items():
             for problem in problems_of_pool(pool, data):
                 yield f"{path}.{problem}"
+        yield from problems_of_parts(settings, data)
     if settings.existing_cluster is None:
         for problem in problems_of_cluster(settings.cluster, data):
             yield f"cluster.{problem}"
