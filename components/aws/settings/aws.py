@@ -32,6 +32,7 @@ from components.aws.settings.runner import RunnerSettings, runner_problems
 from components.aws.settings.secrets import SecretsSettings
 from components.aws.settings.storage import StorageSettings, undeletable
 from components.aws.settings.stream import StreamSettings
+from components.aws.system_pods import problems_of_system_group
 from components.section import Name, Section
 
 SKIP = "aws"
@@ -180,6 +181,13 @@ def _what_the_cluster_needs(settings: AwsSettings) -> Iterator[str]:
             f"node_pools.{system}.min_nodes: is {group.min_nodes}, but elastic_nodes.replicas is "
             f"{elastic.replicas}: Karpenter's replicas stay apart and off its own nodes"
         )
+    for problem in problems_of_system_group(
+        group.instance_types,
+        nodes=group.min_nodes,
+        max_pods=(settings.network or NetworkSettings()).max_pods,
+        karpenter_replicas=elastic.replicas if elastic is not None else 0,
+    ):
+        yield f"node_pools.{system}.{problem}"
 
 
 def _zones_of_nodes(settings: AwsSettings) -> tuple[str, ...]:
