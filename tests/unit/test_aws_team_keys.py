@@ -18,6 +18,7 @@ from components.aws.access import IDENTITIES, TEAM_BUCKETS, identities, team_rol
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.aws.scope import Scope
 from components.aws.settings.cluster import ExistingCluster
+from components.aws.settings.identity import CiSettings, IdentitySettings
 from components.aws.settings.keys import KeySettings
 from components.aws.settings.network import ExistingNetwork
 from components.aws.storage import EXEMPT_ROLES
@@ -66,6 +67,10 @@ def place_of(teams: tuple[str, ...], seen: dict[str, Any]) -> Callable[[], objec
         "kubeconfig": "apiVersion: v1",
         "teams": {team: TeamQuota() for team in teams},
         "keys": KeySettings(team_keys=True),
+        "identity": IdentitySettings(
+            ci=(CiSettings(kind="github", repository="bank/falaj", environment="prod"),),
+            break_glass_users=("amna",),
+        ),
     }
 
     def build() -> object:
@@ -223,6 +228,40 @@ def test_a_team_s_objects_are_read_by_few_and_once_its_key_goes_by_nobody(
     assert readers(estate, iam, bucket, deleted=frozenset()) == few
     assert readers(estate, iam, bucket, deleted=frozenset({OF_TEAM["credit"]})) == set()
     assert readers(estate, iam, bucket, deleted=frozenset({OF_TEAM["fraud"]})) == few
+
+
+def test_break_glass_alone_lets_a_team_s_key_go_and_brings_it_back(
+    estate: Estate, iam: Any
+) -> None:
+    policies = {one.inputs["name"]: one.inputs["policy"] for one in estate.made.of("Policy")}
+    boundary = policies[SCOPE.name("boundary")]
+    deploying = [text for name, text in policies.items() if "-deploy-" in name]
+
+    def may(role: str, action: str) -> bool:
+        own = [
+            one.inputs["policy"]
+            for one in estate.made.of("RolePolicy")
+            if one.inputs["role"] == SCOPE.name(role)
+        ]
+        request = iam.Request(
+            action=action,
+            resource=SCOPE.arn("kms", "key/of-credit"),
+            principal=SCOPE.role_arn(role),
+            context={"aws:PrincipalArn": SCOPE.role_arn(role), "aws:RequestedRegion": REGION},
+        )
+        return bool(
+            iam.allowed(
+                request,
+                identity=[*own, *(deploying if role in ("apply", "break-glass") else [])],
+                boundary=boundary,
+                resource=estate.made.the("Key", "prod-team-credit").inputs["policy"],
+                resource_must_allow=True,
+            )
+        )
+
+    assert deploying
+    for action in ("kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion", "kms:EnableKey"):
+        assert {role for role in {*ROLES, "plan"} if may(role, action)} == {"break-glass"}, action
 
 
 def test_serving_changes_nothing_that_a_team_keeps(estate: Estate) -> None:
