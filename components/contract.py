@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-CONTRACT_VERSION = "1.1"
+CONTRACT_VERSION = "1.2"
 """Version of the contract, `major.minor`: a new optional field raises minor, anything that would
 break a consumer raises major."""
 
@@ -76,6 +76,12 @@ class TeamOutputs(_Part):
     """In cores."""
     memory_quota_gib: int
     gpu_quota: int
+    encryption_key: str | None = None
+    """ARN of the team's own key. Whatever is written to `folders` names it, since nothing is taken
+    under another; `None` where the store encrypts under its own key without being told."""
+    folders: dict[str, str] | None = None
+    """Bucket's content (artifacts, data, models) → ``s3://…/``: where the team keeps its objects;
+    `None` where the team has no folders of its own."""
 
 
 class SupervisorTarget(_Part):

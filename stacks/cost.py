@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stacks.table import show
+
 if TYPE_CHECKING:
-    from components.aws.cost import Line, Prices
+    from components.aws.prices import Prices
 
 app = typer.Typer()
 
@@ -25,21 +27,24 @@ def cost(
 ) -> None:
     """Estimate what an environment costs in a month, from list prices kept in the repository.
 
-    It is an estimate: no discount, no data transfer, no requests, and prices as of the day that it
-    prints. Edit components/aws/prices.yaml to use your own.
+    It is an estimate: prices as of the day that it prints, use as assumed beside them, and what it
+    leaves out said below. Edit components/aws/prices.yaml to use your own.
 
     Example: falaj cost -s dev
     """
-    from components.aws.cost import estimate, prices, total, unpriced
+    from components.aws.cost import LEFT_OUT, NOT_COUNTED, estimate
+    from components.aws.prices import prices, total, unpriced
     from stacks.settings import read_file
 
-    aws = read_file(stack).aws
+    settings = read_file(stack)
+    aws = settings.aws
     if aws is None:
         raise CostError(f"{stack} is not on AWS: it costs what your machine costs")
     table = prices()
-    lines = estimate(aws, table)
+    lines = estimate(aws, table, settings.teams)
     least, most = total(lines)
-    missing = list(unpriced(aws, table))
+    missing = unpriced(lines)
+    not_counted = [*LEFT_OUT, *NOT_COUNTED.values()]
     if as_json:
         typer.echo(
             json.dumps(
@@ -52,7 +57,9 @@ def cost(
                     "prices_as_of": table.recorded.isoformat(),
                     "source": table.source,
                     "region_factor": table.region_factor,
+                    "assumed": table.assumed.model_dump(),
                     "unpriced": missing,
+                    "not_counted": not_counted,
                     "parts": [asdict(line) for line in lines],
                     "least": least,
                     "most": most,
@@ -61,37 +68,27 @@ def cost(
             )
         )
         return
-    _print(stack, lines, (least, most), missing, table)
+    notes = _notes(table, missing, not_counted)
+    show(
+        f"{stack}: estimate, US dollars a month",
+        ("part", "what", "least", "most"),
+        [(line.part, line.what, *_figures(line.least, line.most)) for line in lines],
+        figures=("least", "most"),
+        total=("in all", "", *_figures(least, most)),
+        notes=notes,
+    )
 
 
-def _print(
-    stack: str,
-    lines: list[Line],
-    totals: tuple[float, float | None],
-    missing: list[str],
-    table: Prices,
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(title=f"{stack}: estimate, US dollars a month", title_justify="left")
-    shown.add_column("part", overflow="fold")
-    shown.add_column("what", overflow="fold")
-    shown.add_column("least", justify="right")
-    shown.add_column("most", justify="right")
-    for line in lines:
-        shown.add_row(line.part, line.what, *_figures(line.least, line.most))
-    shown.add_section()
-    shown.add_row("in all", "", *_figures(*totals))
-    console = Console()
-    console.print(shown)
-    console.print(
+def _notes(table: Prices, missing: list[str], not_counted: list[str]) -> list[str]:
+    said = (
         f"An estimate, not a quote. Prices as of {table.recorded} ({table.source}), times "
         f"{table.region_factor:g} for the region{', which is approximate' * table.approximate}. "
-        "Left out: discounts, data transfer, requests, what is stored, and parts not listed."
+        "What is called assumed is paid by use: components/aws/prices.yaml says how much."
     )
+    notes = [said, f"Not counted: {'; '.join(not_counted)}."]
     if missing:
-        console.print(f"No price is known of {', '.join(missing)}: add it to prices.yaml.")
+        notes.append(f"No price is known of {', '.join(missing)}: add it to prices.yaml.")
+    return notes
 
 
 def _figures(least: float, most: float | None) -> tuple[str, str]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from stacks.table import show
+
 if TYPE_CHECKING:
     from components.aws.scope import Scope
     from components.images import Artifact, Catalogue, Kind, Lock, Locked
@@ -145,28 +147,27 @@ def plan(
 
 
 def _show(stack: str, found: list[Copy], missing: list[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     host = found[0].destination.partition("/")[0]
-    table = Table(title=f"{stack}: {len(found)} copies into {host}", title_justify="left")
-    for heading in ("from", "to", "what", "licence", "digest"):
-        table.add_column(heading, overflow="fold")
-    for one in found:
-        table.add_row(
+    rows = [
+        (
             one.source.partition("@")[0],
             one.destination.partition("/")[2],
             one.kind,
             one.licence,
             one.digest.removeprefix("sha256:")[:12] if one.digest else "—",
         )
-    console = Console()
-    console.print(table)
-    if missing:
-        console.print(
-            f"{len(missing)} have no digest yet: run `falaj images lock` where their registries "
-            "can be reached, and commit components/images.lock.json."
-        )
+        for one in found
+    ]
+    note = (
+        f"{len(missing)} have no digest yet: run `falaj images lock` where their registries "
+        "can be reached, and commit components/images.lock.json."
+    )
+    show(
+        f"{stack}: {len(found)} copies into {host}",
+        ("from", "to", "what", "licence", "digest"),
+        rows,
+        notes=[note] if missing else [],
+    )
 
 
 def _scope_of(environment: str) -> Scope:

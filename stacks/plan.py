@@ -15,6 +15,7 @@ import typer
 
 from stacks import environment as clone
 from stacks.offline import Offline, OfflineError, offline
+from stacks.table import show
 
 if TYPE_CHECKING:
     from stacks.plan_check import Verdict
@@ -248,20 +249,16 @@ def _readable(value: Any) -> Any:
 
 
 def _show(found: Plan) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(
-        title=f"{found.environment}: {len(found.resources)} resources", title_justify="left"
-    )
-    for heading in ("type", "name", "region"):
-        table.add_column(heading, overflow="fold")
+    rows = []
     for resource in found.resources:
         package, _, kind = resource["type"].rpartition(":")
-        table.add_row(
-            f"{package.partition('/')[0]}:{kind}", resource["name"], resource["region"] or ""
+        rows.append(
+            (f"{package.partition('/')[0]}:{kind}", resource["name"], resource["region"] or "")
         )
-    console = Console()
-    console.print(table)
     names = ", ".join(found.packs)
-    console.print(f"Held to the packs {names}. Nothing was made, nobody was asked.")
+    show(
+        f"{found.environment}: {len(found.resources)} resources",
+        ("type", "name", "region"),
+        rows,
+        notes=[f"Held to the packs {names}. Nothing was made, nobody was asked."],
+    )

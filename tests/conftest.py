@@ -56,6 +56,7 @@ COMPUTED: dict[str, dict[str, Any]] = {
         "primaryEndpointAddress": "cache.example",
         "readerEndpointAddress": "replica.cache.example",
     },
+    "aws:s3/accessPoint:AccessPoint": {"alias": "door-s3alias"},
     "aws:msk/cluster:Cluster": {"bootstrapBrokersSaslIam": "b-1.example:9098,b-2.example:9098"},
     "aws:msk/configuration:Configuration": {"latestRevision": 1},
     "aws:rds/instance:Instance": {

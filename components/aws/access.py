@@ -37,6 +37,9 @@ class Prefix:
     path: str
     """Ends with a slash, so that it names no neighbour that begins alike."""
     mode: Mode
+    of_teams: bool = False
+    """Whether these are objects of teams: where each team has a key, that encrypts them and not the
+    key of the domain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +66,18 @@ class Identity:
     unscoped: tuple[Unscoped, ...] = ()
 
 
-def _in(bucket: str, mode: Mode, *paths: str) -> tuple[Prefix, ...]:
-    return tuple(Prefix(bucket=bucket, path=path, mode=mode) for path in paths)
+def _in(bucket: str, mode: Mode, *paths: str, of_teams: bool = False) -> tuple[Prefix, ...]:
+    return tuple(Prefix(bucket=bucket, path=path, mode=mode, of_teams=of_teams) for path in paths)
 
+
+TEAM_FOLDERS = "teams/"
+"""Under which the folders of all teams are, in every bucket of `TEAM_BUCKETS`."""
 
 IDENTITIES: Mapping[str, Identity] = {
-    # the MLflow server hands out artifacts itself, so its clients need no right to them
+    # the MLflow server hands out artifacts itself, so its clients need no right to them; it uploads
+    # under one key (MLFLOW_S3_UPLOAD_EXTRA_ARGS holds for a whole process), so teams' objects are
+    # not for it: an experiment that is to be erased with its team has its artifacts in the folder
+    # of the team, whose pods read and write them themselves
     "tracking": Identity(
         namespace="tracking",
         service_account="tracking",
@@ -83,7 +92,9 @@ IDENTITIES: Mapping[str, Identity] = {
     "serving": Identity(
         namespace="serving",
         service_account="serving",
-        prefixes=_in("models", "read", "registry/") + _in("logs", "append", "decisions/"),
+        prefixes=_in("models", "read", "registry/")
+        + _in("models", "read", TEAM_FOLDERS, of_teams=True)
+        + _in("logs", "append", "decisions/"),
     ),
     "monitoring": Identity(
         namespace="monitoring",
@@ -123,6 +134,9 @@ IDENTITIES: Mapping[str, Identity] = {
 TEAM_BUCKETS = ("artifacts", "data", "models")
 """Where each team has a prefix of its own."""
 
+SHARED_FOLDERS: Mapping[str, str] = {"data": "lake/shared/"}
+"""What every team reads and none changes, bucket by bucket."""
+
 
 def team_role(team: str) -> str:
     """The noun of a team's role."""
@@ -131,18 +145,29 @@ def team_role(team: str) -> str:
 
 def team_prefix(team: str) -> str:
     """Under which a team's objects are, in every bucket of `TEAM_BUCKETS`."""
-    return f"teams/{team}/"
+    return f"{TEAM_FOLDERS}{team}/"
+
+
+def readers_of_teams(bucket: str) -> tuple[str, ...]:
+    """The nouns of the platform's roles that read what teams keep in `bucket`; none changes it."""
+    return tuple(
+        noun
+        for noun, identity in IDENTITIES.items()
+        if any(one.of_teams and one.bucket == bucket for one in identity.prefixes)
+    )
 
 
 def team_identity(team: str) -> Identity:
     """What a team's own jobs may touch: their own objects, and the data shared with all."""
     own = tuple(
-        prefix for bucket in TEAM_BUCKETS for prefix in _in(bucket, "write", team_prefix(team))
+        prefix
+        for bucket in TEAM_BUCKETS
+        for prefix in _in(bucket, "write", team_prefix(team), of_teams=True)
     )
     return Identity(
         namespace=team,
         service_account="workload",
-        prefixes=own + _in("data", "read", "lake/shared/"),
+        prefixes=own + _in("data", "read", SHARED_FOLDERS["data"]),
     )
 
 

@@ -1,7 +1,10 @@
 """A team's own doors to the buckets: its folder of each, from the network of the platform only.
 
 Owns the access points with their policies. The buckets must exist before, with policies by which
-their access points decide; the team's role may be made later, since a condition names it.
+their access points decide; the team's role may be made later, since a condition names it. Where
+the team has a key, it must exist before: the door lets nothing in under another one. An access
+point has no default encryption, and the bucket's is another key, so whoever uploads names the
+team's.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from components.aws.bucket_policy import LIST_ACTIONS, OBJECT_ACTIONS
+from components.aws.access import SHARED_FOLDERS, readers_of_teams, team_prefix, team_role
+from components.aws.bucket_policy import KEY, LIST_ACTIONS, OBJECT_ACTIONS
 from components.aws.policy_document import ANYONE, Statement, document
 from components.aws.scope import Scope
 from components.aws.settings.storage import Content, access_point_name
@@ -30,14 +34,6 @@ _USE = (
 
 _CHANGES = tuple(action for action in OBJECT_ACTIONS if not action.startswith("s3:Get"))
 
-SHARED_FOLDERS: Mapping[Content, str] = {"data": "lake/shared/"}
-"""What every team reads and none changes, bucket by bucket."""
-
-
-def team_folder(team: str) -> str:
-    """The prefix of the objects of a team, in every bucket that teams share."""
-    return f"teams/{team}/"
-
 
 @dataclass(frozen=True, kw_only=True)
 class TeamAccessArgs:
@@ -47,12 +43,18 @@ class TeamAccessArgs:
     team: str
     bucket_ids: Mapping[Content, pulumi.Input[str]]
     vpc_id: pulumi.Input[str]
+    key_arn: pulumi.Input[str] | None = None
+    """The team's own key; `None` where teams have none and the bucket's encrypts their folders."""
 
 
 class TeamAccess(pulumi.ComponentResource):
-    """An access point to each bucket; `aliases` stand where the buckets' names do."""
+    """An access point to each bucket; `aliases` stand where the buckets' names do.
+
+    `folders` are the team's own addresses, ``s3://<alias>/teams/<team>/``.
+    """
 
     arns: dict[Content, pulumi.Output[str]]
+    folders: dict[Content, pulumi.Output[str]]
     aliases: dict[Content, pulumi.Output[str]]
 
     def __init__(
@@ -71,28 +73,41 @@ class TeamAccess(pulumi.ComponentResource):
                     "ignore_public_acls": True,
                     "restrict_public_buckets": True,
                 },
-                policy=document(*access_point_statements(args.scope, content, args.team)),
+                policy=document(
+                    *access_point_statements(args.scope, content, args.team, args.key_arn)
+                ),
                 opts=pulumi.ResourceOptions(parent=self),
             )
             for content, bucket_id in args.bucket_ids.items()
         }
         self.arns = {content: point.arn for content, point in points.items()}
         self.aliases = {content: point.alias for content, point in points.items()}
+        self.folders = {
+            content: pulumi.Output.concat("s3://", alias, f"/{team_prefix(args.team)}")
+            for content, alias in self.aliases.items()
+        }
         self.register_outputs({"aliases": self.aliases})
 
 
-def access_point_statements(scope: Scope, content: Content, team: str) -> list[Statement]:
+def access_point_statements(
+    scope: Scope, content: Content, team: str, key_arn: pulumi.Input[str] | None = None
+) -> list[Statement]:
     """What the access point of `team` lets in: its own role, to its folder and what is shared.
 
-    The refusals hold for roles that their own policies would let in, other teams' above all.
+    And the platform's roles that read what teams keep. With `key_arn` nothing is written under
+    another key. The refusals hold for roles that their own policies would let in, other teams'
+    above all.
     """
     arn = scope.access_point_arn(content, team)
-    own, shared = team_folder(team), SHARED_FOLDERS.get(content)
+    own, shared = team_prefix(team), SHARED_FOLDERS.get(content)
     folders = [own, *([shared] if shared else [])]
     listed = {"s3:prefix": [f"{folder}*" for folder in folders]}
-    owner: dict[str, Any] = {"aws:PrincipalArn": scope.role_arn(f"team-{team}")}
+    owner = [scope.role_arn(team_role(team))]
+    readers = [scope.role_arn(reader) for reader in readers_of_teams(content)]
 
-    def allow(sid: str, actions: Sequence[str], resource: str, **conditions: Any) -> Statement:
+    def allow(
+        sid: str, actions: Sequence[str], resource: str, to: Sequence[str] = owner, **more: Any
+    ) -> Statement:
         return Statement(
             sid=sid,
             effect="Allow",
@@ -100,7 +115,7 @@ def access_point_statements(scope: Scope, content: Content, team: str) -> list[S
             resources=[resource],
             # S3 refuses a role that does not exist yet, so it is named by a condition
             principals={"AWS": (f"arn:aws:iam::{scope.account_id}:root",)},
-            conditions={"ArnEquals": owner, **conditions},
+            conditions={"ArnEquals": {"aws:PrincipalArn": to}, **more},
         )
 
     def deny(sid: str, actions: Sequence[str], **about: Any) -> Statement:
@@ -113,7 +128,7 @@ def access_point_statements(scope: Scope, content: Content, team: str) -> list[S
             "DenyEveryoneElse",
             (*OBJECT_ACTIONS, *LIST_ACTIONS),
             resources=[arn, f"{arn}/object/*"],
-            conditions={"ArnNotEquals": owner},
+            conditions={"ArnNotEquals": {"aws:PrincipalArn": [*owner, *readers]}},
         ),
         deny(
             "DenyOtherFolders",
@@ -132,4 +147,27 @@ def access_point_statements(scope: Scope, content: Content, team: str) -> list[S
             allow("TeamReadsWhatIsShared", _READ, f"{arn}/object/{shared}*"),
             deny("DenyChangingWhatIsShared", _CHANGES, resources=[f"{arn}/object/{shared}*"]),
         ]
+    if readers:
+        listed_own = {"s3:prefix": [f"{own}*"]}
+        changing = {"ArnEquals": {"aws:PrincipalArn": readers}}
+        statements += [
+            allow("PlatformReads", _READ, f"{arn}/object/{own}*", readers),
+            allow("PlatformLists", ("s3:ListBucket",), arn, readers, StringLike=listed_own),
+            deny(
+                "DenyPlatformChanges",
+                _CHANGES,
+                resources=[f"{arn}/object/*"],
+                conditions=changing,
+            ),
+        ]
+    if key_arn is not None:
+        statements.append(
+            deny(
+                "DenyOtherKeys",
+                ("s3:PutObject",),
+                resources=[f"{arn}/object/{own}*"],
+                # what names no key is not equal either: S3 would take the bucket's
+                conditions={"StringNotEquals": {KEY: key_arn}},
+            )
+        )
     return statements

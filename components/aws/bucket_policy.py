@@ -33,7 +33,8 @@ OBJECT_ACTIONS = (
 LIST_ACTIONS = ("s3:ListBucket", "s3:ListBucketVersions", "s3:ListBucketMultipartUploads")
 
 _ALGORITHM = "s3:x-amz-server-side-encryption"
-_KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
+KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
+"""The key that an upload names; S3 wants a policy to name it by its ARN."""
 _KEY_OF_CALLER = "s3:x-amz-server-side-encryption-customer-algorithm"
 
 
@@ -51,6 +52,13 @@ class Guard:
     that an AWS service takes and works with from its own network, such as backup."""
     team_roles: str | None = None
     """Pattern of the ARNs of roles that come through their own access point or not at all."""
+    keyed_folders: str | None = None
+    """Prefix of the folders that are each under a key of their own, which the access point of each
+    names: so the policy stays as long as it is, however many there are. `None` where all of the
+    bucket is under one key."""
+    restorers: Sequence[str] = ()
+    """ARNs of roles that write to those folders without their access points, to bring backups
+    back; they too must name a key that is not the bucket's."""
 
 
 def refusals(
@@ -65,12 +73,24 @@ def refusals(
         else {"aws:PrincipalAccount": guard.account_id}
     )
 
-    def deny(sid: str, actions: Sequence[str], conditions: Any) -> Statement:
+    beside = (
+        [pulumi.Output.concat(bucket_arn, f"/{guard.keyed_folders}*")]
+        if guard.keyed_folders
+        else []
+    )
+
+    def deny(
+        sid: str,
+        actions: Sequence[str],
+        conditions: Any,
+        but: Sequence[pulumi.Input[str]] = (),
+    ) -> Statement:
         return Statement(
             sid=sid,
             effect="Deny",
             actions=actions,
-            resources=everything,
+            resources=[] if but else everything,
+            not_resources=but,
             principals=ANYONE,
             conditions=conditions,
         )
@@ -84,8 +104,10 @@ def refusals(
             ("s3:*",),
             {"StringNotEqualsIfExists": home, "BoolIfExists": by_a_service},
         ),
-        *_encryption_refusals(deny, key_arn),
+        *_encryption_refusals(deny, key_arn, beside),
     ]
+    if beside and key_arn is not None:
+        statements += _refusals_of_keyed_folders(guard, beside, key_arn)
     if guard.vpc_id is not None:
         outside: dict[str, Any] = {
             "StringNotEqualsIfExists": {"aws:SourceVpc": guard.vpc_id},
@@ -121,7 +143,9 @@ def refusals(
     return statements
 
 
-def _encryption_refusals(deny: Any, key_arn: pulumi.Input[str] | None) -> list[Statement]:
+def _encryption_refusals(
+    deny: Any, key_arn: pulumi.Input[str] | None, keyed_folders: Sequence[pulumi.Input[str]]
+) -> list[Statement]:
     """An upload that says nothing gets the bucket's key; one that says another is refused.
 
     What a later part of an upload does not say, S3 knows from its beginning.
@@ -141,16 +165,44 @@ def _encryption_refusals(deny: Any, key_arn: pulumi.Input[str] | None) -> list[S
             deny(
                 "DenyOtherKey",
                 upload,
-                {"StringNotEquals": {_KEY: key_arn}, "Null": {_KEY: "false"}},
+                {"StringNotEquals": {KEY: key_arn}, "Null": {KEY: "false"}},
+                but=keyed_folders,
             ),
             # asked for by algorithm alone, S3 takes a key that AWS manages
             deny(
                 "DenyUnnamedKey",
                 upload,
-                {"StringEquals": {_ALGORITHM: algorithm}, "Null": {_KEY: "true"}},
+                {"StringEquals": {_ALGORITHM: algorithm}, "Null": {KEY: "true"}},
             ),
         ]
     return statements
+
+
+def _refusals_of_keyed_folders(
+    guard: Guard, folders: Sequence[pulumi.Input[str]], key_arn: pulumi.Input[str]
+) -> list[Statement]:
+    """Into them comes nothing under the bucket's key, and nothing but through an access point."""
+    beside: dict[str, Any] = {
+        "StringNotEqualsIfExists": {"s3:DataAccessPointAccount": guard.account_id}
+    }
+    if guard.restorers:
+        beside["ArnNotEqualsIfExists"] = {"aws:PrincipalArn": tuple(guard.restorers)}
+
+    def deny(sid: str, conditions: Any) -> Statement:
+        return Statement(
+            sid=sid,
+            effect="Deny",
+            actions=("s3:PutObject",),
+            resources=folders,
+            principals=ANYONE,
+            conditions=conditions,
+        )
+
+    return [
+        # an upload that names no key would get the bucket's
+        deny("DenyBucketKeyInKeyedFolders", {"StringEqualsIfExists": {KEY: key_arn}}),
+        deny("DenyKeyedFoldersBesideTheirDoors", beside),
+    ]
 
 
 def access_log_deliveries(scope: Scope) -> list[Statement]:

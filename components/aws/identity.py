@@ -28,8 +28,9 @@ from components.aws.access import (
     identities,
     team_role,
 )
-from components.aws.key_use import modes
-from components.aws.keys import USE
+from components.aws.bucket_policy import KEY
+from components.aws.key_use import modes, modes_of_teams
+from components.aws.keys import USE, use_of_team_keys
 from components.aws.policy_document import Statement
 from components.aws.role import Role, RoleArgs, taken_by_pods
 from components.aws.scope import Scope
@@ -90,7 +91,7 @@ class WorkloadIdentities(pulumi.ComponentResource):
                             args.scope, account=(identity.namespace, identity.service_account)
                         )
                     ],
-                    permissions={"access": list(permissions(args, identity, noun, team))},
+                    permissions={"access": list(permissions(args, identity, team))},
                     tags={"team": team} if team else {},
                 ),
                 child,
@@ -110,18 +111,21 @@ class WorkloadIdentities(pulumi.ComponentResource):
 
 
 def permissions(
-    args: WorkloadIdentitiesArgs, identity: Identity, noun: str, team: str | None
+    args: WorkloadIdentitiesArgs, identity: Identity, team: str | None
 ) -> Iterator[Statement]:
-    """The statements of the policy of `identity`, the role `noun`, which may be that of a team."""
-    scope = args.scope
-    yield from _objects(scope, identity.prefixes, team)
+    """The statements of the policy of `identity`, which may be that of a team."""
+    scope, team_keys = args.scope, bool(args.team_key_arns)
+    own_key = args.team_key_arns[team] if team is not None and team_keys else None
+    yield from _objects(scope, identity.prefixes, team, own_key)
     for domain in sorted({BUCKET_DOMAINS[one.bucket] for one in identity.prefixes}):
-        for mode in sorted(modes(identity, domain)):
+        for mode in sorted(modes(identity, domain, team_keys=team_keys)):
             yield _key(scope, f"{domain}-{mode}", mode, args.key_arns[domain], "s3")
-    if team is not None and team in args.team_key_arns:
-        yield _key(scope, "own", "write", args.team_key_arns[team], "s3")
-    elif args.team_key_arns and noun in _OF_TEAM_KEYS:
-        yield _keys_of_teams(scope, _OF_TEAM_KEYS[noun])
+    if team_keys:
+        for mode in sorted(modes_of_teams(identity)):
+            if own_key is not None:
+                yield _key(scope, f"own-{mode}", mode, own_key, "s3")
+            else:
+                yield use_of_team_keys(scope, USE[mode])
     if identity.database_user is not None:
         yield Statement(
             sid="SignInToDatabase",
@@ -155,35 +159,46 @@ def permissions(
         )
 
 
-_OF_TEAM_KEYS: Mapping[str, Mode] = {"tracking": "write", "serving": "read"}
-"""The platform's identities that touch the objects of every team, as `key_use` has it."""
-
-
-def _objects(scope: Scope, prefixes: Iterable[Prefix], team: str | None) -> Iterator[Statement]:
-    by_bucket: dict[tuple[str, Mode], list[str]] = {}
+def _objects(
+    scope: Scope,
+    prefixes: Iterable[Prefix],
+    team: str | None,
+    own_key: pulumi.Input[str] | None,
+) -> Iterator[Statement]:
+    by_bucket: dict[tuple[str, Mode, bool], list[str]] = {}
     for one in prefixes:
-        by_bucket.setdefault((one.bucket, one.mode), []).append(one.path)
-    for (bucket, mode), paths in by_bucket.items():
+        by_bucket.setdefault((one.bucket, one.mode, one.of_teams), []).append(one.path)
+    for (bucket, mode, of_teams), paths in by_bucket.items():
         arn = scope.bucket_arn(bucket)
-        # a team comes through its own access point, which IAM takes for another resource
-        point = scope.arn("s3", f"accesspoint/{scope.name(bucket)}-{team}")
-        door = point if team is not None and mode == "write" else None
-        what = f"{mode.title()}{bucket.title()}"
+        # a team comes through its own access point or not at all (`bucket_policy`), to what it
+        # shares as well, and IAM takes the point for another resource
+        doors = [scope.access_point_arn(bucket, team or "*")] if team or of_teams else []
+        what = f"{mode.title()}{'Teams' if of_teams else ''}{bucket.title()}"
+        objects = [
+            *(f"{arn}/{path}*" for path in paths),
+            *(f"{door}/object/{path}*" for door in doors for path in paths),
+        ]
+        named = own_key if of_teams and "s3:PutObject" in _OBJECTS[mode] else None
         yield Statement(
             sid=what,
             effect="Allow",
-            actions=_OBJECTS[mode],
-            resources=[
-                *(f"{arn}/{path}*" for path in paths),
-                *(f"{door}/object/{path}*" for path in paths if door),
-            ],
+            actions=[one for one in _OBJECTS[mode] if named is None or one != "s3:PutObject"],
+            resources=objects,
         )
+        if named is not None:
+            yield Statement(
+                sid=f"Put{bucket.title()}",
+                effect="Allow",
+                actions=("s3:PutObject",),
+                resources=objects,
+                conditions={"StringEquals": {KEY: named}},
+            )
         if mode != "append":
             yield Statement(
                 sid=f"{what}List",
                 effect="Allow",
                 actions=("s3:ListBucket",),
-                resources=[arn, *([door] if door else [])],
+                resources=[arn, *doors],
                 conditions={"StringLike": {"s3:prefix": [f"{path}*" for path in paths]}},
             )
 
@@ -197,20 +212,4 @@ def _key(
         actions=USE[mode],
         resources=[key_arn],
         conditions={"StringEquals": {"kms:ViaService": scope.service(service)}},
-    )
-
-
-def _keys_of_teams(scope: Scope, mode: Mode) -> Statement:
-    """By alias: the ARNs of hundreds of keys would not fit into a role's policy."""
-    return Statement(
-        sid="KeysOfTeams",
-        effect="Allow",
-        actions=USE[mode],
-        resources=[scope.arn("kms", "key/*")],
-        conditions={
-            "StringEquals": {"kms:ViaService": scope.service("s3")},
-            "ForAnyValue:StringLike": {
-                "kms:ResourceAliases": f"alias/falaj/{scope.environment}/team/*"
-            },
-        },
     )

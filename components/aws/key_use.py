@@ -236,29 +236,44 @@ SERVICE_USES: Mapping[Domain, tuple[ServiceUse, ...]] = {
 }
 
 
-def uses(domain: Domain) -> tuple[Use, ...]:
-    """Every use of the key of `domain` by roles."""
-    return _of_workloads(domain, identities(["*"])) + _USES[domain]
+def uses(domain: Domain, *, team_keys: bool = False) -> tuple[Use, ...]:
+    """Every use of the key of `domain` by roles; with `team_keys` teams' objects are not under it.
 
-
-def uses_of_team(team: str) -> tuple[Use, ...]:
-    """Every use of the key of one team: its own, and the platform's in its name."""
+    A team reads what is shared with all, and that stays under the key of the domain.
+    """
+    of = {
+        name: (one, modes(one, domain, team_keys=team_keys))
+        for name, one in identities(["*"]).items()
+    }
     return (
-        Use(sid="TeamKeepsObjects", roles=(team_role(team),), services=("s3",), mode="write"),
-        Use(sid="TrackingKeepsObjects", roles=("tracking",), services=("s3",), mode="write"),
-        Use(sid="ServingReadsModels", roles=("serving",), services=("s3",), mode="read"),
-        Use(sid="Backup", roles=("backup",), services=("s3", "backup"), mode="write"),
+        *_of_objects({name: found for name, (_, found) in of.items()}),
+        *_of_messages_and_secrets(domain, {name: one for name, (one, _) in of.items()}),
+        *_USES[domain],
     )
 
 
-def _of_workloads(domain: Domain, of: Mapping[str, Identity]) -> tuple[Use, ...]:
-    def roles(mode: Mode) -> tuple[str, ...]:
-        return tuple(name for name, one in of.items() if mode in modes(one, domain))
+def uses_of_team(team: str) -> tuple[Use, ...]:
+    """Every use of the key of one team: by itself, and by those who read or copy its objects."""
+    of = {name: modes_of_teams(one) for name, one in identities([team]).items()}
+    return (
+        *_of_objects(of),
+        Use(sid="Backup", roles=("backup",), services=("s3", "backup"), mode="write"),
+        Use(sid="CopiesAreMade", roles=(ANY_COPY,), services=("s3",), mode="read"),
+    )
 
+
+def _of_objects(of: Mapping[str, set[Mode]]) -> tuple[Use, ...]:
+    done: Mapping[Mode, str] = {"read": "Read", "append": "Appended", "write": "Written"}
+    by_mode = {mode: tuple(name for name, found in of.items() if mode in found) for mode in done}
+    return tuple(
+        Use(sid=f"ObjectsAre{done[mode]}", roles=roles, services=("s3",), mode=mode)
+        for mode, roles in by_mode.items()
+        if roles
+    )
+
+
+def _of_messages_and_secrets(domain: Domain, of: Mapping[str, Identity]) -> tuple[Use, ...]:
     found = (
-        Use(sid="ObjectsAreRead", roles=roles("read"), services=("s3",), mode="read"),
-        Use(sid="ObjectsAreAppended", roles=roles("append"), services=("s3",), mode="append"),
-        Use(sid="ObjectsAreWritten", roles=roles("write"), services=("s3",), mode="write"),
         Use(
             sid="QueuesAreRead",
             roles=tuple(name for name, one in of.items() if one.queues and domain == "artifacts"),
@@ -275,6 +290,15 @@ def _of_workloads(domain: Domain, of: Mapping[str, Identity]) -> tuple[Use, ...]
     return tuple(use for use in found if use.roles)
 
 
-def modes(identity: Identity, domain: Domain) -> set[Mode]:
-    """In which ways `identity` uses objects of `domain`."""
-    return {one.mode for one in identity.prefixes if BUCKET_DOMAINS[one.bucket] == domain}
+def modes(identity: Identity, domain: Domain, *, team_keys: bool = False) -> set[Mode]:
+    """In which ways `identity` uses objects under the key of `domain`."""
+    return {
+        one.mode
+        for one in identity.prefixes
+        if BUCKET_DOMAINS[one.bucket] == domain and not (team_keys and one.of_teams)
+    }
+
+
+def modes_of_teams(identity: Identity) -> set[Mode]:
+    """In which ways `identity` uses objects of teams, which are under keys of theirs."""
+    return {one.mode for one in identity.prefixes if one.of_teams}

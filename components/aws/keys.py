@@ -8,12 +8,12 @@ and roles are made after keys, so the policy allows the account's own principals
 the time of use only. For the same reason a fresh account needs no service-linked role before its
 first key.
 
-Deleting the key of a team erases the team's data: every copy of it, backups included, is encrypted
-under that key alone, and after `deletion_days` nobody, AWS included, can decrypt it any more. To do
-so, a holder of the break-glass role schedules the deletion
-(``aws kms schedule-key-deletion --key-id alias/falaj/<environment>/team/<team>``); until the days
-are over ``aws kms cancel-key-deletion`` brings the data back. Leaving the team out of the settings
-does not erase anything where data is kept: the key is protected.
+Deleting the key of a team erases what is in the team's folders, old versions included: nothing
+enters them under another key (`bucket_policy`, `access_point`), KMS stops using the key at once,
+and after `deletion_days` nobody, AWS included, can decrypt with it. Until then ``aws kms
+cancel-key-deletion`` brings all back. Backups are under keys of their own: how to erase a team's
+data, and what outlives its key, is in docs/operations.md. Leaving the team out of the settings
+erases nothing where data is kept: the key is protected.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ def _tags_of_team(team: str | None) -> dict[str, str]:
 def key_policy(args: DomainKeyArgs) -> list[Statement]:
     """The statements of a key's policy. Raises `ValueError` unless it is a domain's or a team's."""
     if args.domain is not None and args.team is None:
-        by_roles, by_services = uses(args.domain), SERVICE_USES[args.domain]
+        by_roles = uses(args.domain, team_keys=args.settings.team_keys)
+        by_services = SERVICE_USES[args.domain]
     elif args.team is not None and args.domain is None:
         by_roles, by_services = uses_of_team(args.team), ()
     else:
@@ -143,6 +144,26 @@ def key_policy(args: DomainKeyArgs) -> list[Statement]:
             conditions={"StringNotEquals": {"aws:RequestedRegion": [args.scope.region]}},
         ),
     ]
+
+
+def use_of_team_keys(scope: Scope, actions: Sequence[str]) -> Statement:
+    """For a role that touches the objects of every team: it may ask the keys of all for `actions`.
+
+    By alias, since the ARNs of hundreds of keys would not fit into a role's policy. Each key's own
+    policy says whom it serves.
+    """
+    return Statement(
+        sid="KeysOfTeams",
+        effect="Allow",
+        actions=actions,
+        resources=[scope.arn("kms", "key/*")],
+        conditions={
+            "StringEquals": {"kms:ViaService": scope.service("s3")},
+            "ForAnyValue:StringLike": {
+                "kms:ResourceAliases": f"alias/falaj/{scope.environment}/team/*"
+            },
+        },
+    )
 
 
 def _administration(scope: Scope, managers: Sequence[str]) -> Iterator[Statement]:

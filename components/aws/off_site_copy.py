@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from components.aws.keys import use_of_team_keys
 from components.aws.policy_document import Statement
 from components.aws.role import Role, RoleArgs, taken_by_pods
 from components.aws.scope import Scope
@@ -35,6 +36,8 @@ class OffSiteCopyArgs:
     secrets_key_arn: pulumi.Input[str]
     source_key_arns: Sequence[pulumi.Input[str]]
     """Of the keys that the buckets are encrypted with."""
+    team_keys: bool
+    """Whether teams' objects are under keys of theirs."""
     cluster_name: pulumi.Input[str]
     keep: bool
 
@@ -88,6 +91,7 @@ class OffSiteCopy(pulumi.ComponentResource):
                             resources=args.source_key_arns,
                             conditions={"StringEquals": {"kms:ViaService": scope.service("s3")}},
                         ),
+                        *([use_of_team_keys(scope, ("kms:Decrypt",))] if args.team_keys else []),
                         Statement(
                             sid="ReadItsSecret",
                             effect="Allow",

@@ -49,6 +49,8 @@ class OversightArgs:
     allowed_regions: Sequence[str]
     key_arns: Mapping[str, pulumi.Input[str]]
     """Data domain → its key; of parts that are off, none is needed."""
+    team_keys: bool = False
+    """Whether teams' objects are under keys of theirs, which copies need as well."""
     cluster_name: pulumi.Input[str]
     cluster_log_group: pulumi.Input[str]
     keep: bool
@@ -182,6 +184,7 @@ def _back_up(
                 contents=target.contents,
                 secrets_key_arn=args.key_arns["secrets"],
                 source_key_arns=[args.key_arns["artifacts"], args.key_arns["backups"]],
+                team_keys=args.team_keys,
                 cluster_name=args.cluster_name,
                 keep=args.keep,
             ),

@@ -148,7 +148,7 @@ class AwsPlace(pulumi.ComponentResource):
 
         keys, team_keys = self._keys()
         network = self._network(keys)
-        self.storage = self._storage(keys, network)
+        self.storage = self._storage(keys, team_keys, network)
         compute = self._compute(keys, network, deployers)
         self._data_services(keys, self._placement(network, compute))
         self.ingress = self._ingress(keys, network, compute)
@@ -178,7 +178,7 @@ class AwsPlace(pulumi.ComponentResource):
         }
         kubeconfig = args.kubeconfig if args.kubeconfig is not None else compute.kubeconfig
         if kubeconfig is not None:
-            self.fields |= self._on_the_cluster(kubeconfig, compute, identities)
+            self.fields |= self._on_the_cluster(kubeconfig, compute, identities, team_keys)
         elif args.teams:
             pulumi.log.warn(
                 "teams are not deployed: set the secret falaj:kubeconfig once the cluster answers",
@@ -280,7 +280,12 @@ class AwsPlace(pulumi.ComponentResource):
             self._child,
         )
 
-    def _storage(self, keys: Keys, network: Network | GivenNetwork | None) -> Storage:
+    def _storage(
+        self,
+        keys: Keys,
+        team_keys: Mapping[str, DomainKey],
+        network: Network | GivenNetwork | None,
+    ) -> Storage:
         args = self._args
         vpc_id = network.vpc_id if network is not None else None
         return make_storage(
@@ -293,6 +298,8 @@ class AwsPlace(pulumi.ComponentResource):
                 keep=args.keep_data,
                 vpc_id=args.placement.vpc_id if args.placement is not None else vpc_id,
                 teams=args.teams,
+                team_keys=args.keys.team_keys,
+                team_key_arns={team: key.arn for team, key in team_keys.items()},
                 deliveries={
                     "logs": log_delivery_statements(self._scope),
                     "config": config_delivery_statements(self._scope),
@@ -492,6 +499,7 @@ class AwsPlace(pulumi.ComponentResource):
                 settings=args.oversight,
                 allowed_regions=regions,
                 key_arns={str(domain): key.arn for domain, key in keys.items()},
+                team_keys=args.keys.team_keys,
                 cluster_name=cluster,
                 cluster_log_group=pulumi.Output.concat("/aws/eks/", cluster, "/cluster"),
                 keep=args.keep_data,
@@ -522,8 +530,9 @@ class AwsPlace(pulumi.ComponentResource):
         kubeconfig: pulumi.Input[str],
         compute: Compute,
         identities: WorkloadIdentities,
+        team_keys: Mapping[str, DomainKey],
     ) -> dict[str, pulumi.Input[Any]]:
-        args = self._args
+        args, doors = self._args, self.storage.access
         secret = pulumi.Output.secret(kubeconfig)
         provider = compute.provider or kubernetes.Provider(
             f"{self._name}-kubernetes",
@@ -549,6 +558,8 @@ class AwsPlace(pulumi.ComponentResource):
                     "cpu_quota": quota.cpu_quota,
                     "memory_quota_gib": quota.memory_quota_gib,
                     "gpu_quota": quota.gpu_quota,
+                    "encryption_key": team_keys[team].arn if team in team_keys else None,
+                    "folders": dict(doors[team].folders) if team in doors else None,
                 }
                 for team, quota in args.teams.items()
             },

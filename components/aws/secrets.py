@@ -19,7 +19,7 @@ allow that namespace.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from components.aws.keys import USE
 from components.aws.policy_document import ANYONE, Statement, document
 from components.aws.role import Role, RoleArgs, taken_by_service
 from components.aws.scope import Scope
-from components.aws.settings.secrets import SecretsSettings
+from components.aws.settings.secrets import SecretsSettings, generated
 
 WRITER = "secret-values"
 """Noun of the function that generates values, of its role and of its log group."""
@@ -44,54 +44,6 @@ KEEP_DAYS, DISCARD_DAYS = 30, 0
 CODE = Path(__file__).parent / "functions" / "secret_values.py"
 _RUNTIME = "python3.12"
 _TIMEOUT_SECONDS = 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class Generated:
-    """A secret whose value is random."""
-
-    purpose: str
-    rotates: bool
-    """Whether its readers take a new value while they run."""
-
-
-PLATFORM_SECRETS: Mapping[str, Generated] = {
-    "tracking/session-key": Generated(
-        purpose="MLflow signs the sessions of its pages with it; all replicas need the same",
-        rotates=False,
-    ),
-    "tracking/admin-password": Generated(
-        purpose="the first administrator of MLflow, whose database holds it too", rotates=False
-    ),
-    "monitoring/admin-password": Generated(
-        purpose="the first administrator of Grafana, whose database holds it too", rotates=False
-    ),
-    "serving/gateway-token": Generated(
-        purpose="the gateway lets callers in with it, and with the one before", rotates=True
-    ),
-}
-"""The secrets of every environment: noun → what for."""
-
-TEAM_SECRETS: Mapping[str, Generated] = {
-    "ray-token": Generated(
-        purpose="head and workers of the team's Ray cluster know each other by it", rotates=False
-    ),
-    "serving-token": Generated(
-        purpose="the team's callers are let in with it, and with the one before", rotates=True
-    ),
-}
-
-
-def generated(teams: Iterable[str]) -> dict[str, Generated]:
-    """The noun of every secret of an environment → what for."""
-    return {
-        **PLATFORM_SECRETS,
-        **{
-            f"teams/{team}/{noun}": secret
-            for team in teams
-            for noun, secret in TEAM_SECRETS.items()
-        },
-    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import pulumi
 
+from components.aws.access import TEAM_FOLDERS
 from components.aws.access_point import TeamAccess, TeamAccessArgs
 from components.aws.artifact_store import (
     ArtifactStore,
@@ -29,6 +30,9 @@ EXEMPT_ROLES = ("apply", "break-glass", "backup", "config", "log-stream", "siem"
 others because a service (AWS Backup, AWS Config, Firehose) or a SIEM takes them and works from a
 network of its own."""
 
+RESTORERS = ("backup",)
+"""Roles that bring teams' objects back from a backup, under the key that they had."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StorageArgs:
@@ -44,6 +48,9 @@ class StorageArgs:
     vpc_id: pulumi.Input[str] | None = None
     """The network that objects are used from; without it there are no access points."""
     teams: Iterable[str] = ()
+    team_keys: bool = False
+    """Whether the folders of teams are under keys of theirs: `team_key_arns` has that of each."""
+    team_key_arns: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     deliveries: Mapping[Content, Sequence[Statement]] = field(default_factory=dict)
     """What other parts let AWS services write, bucket by bucket."""
 
@@ -67,7 +74,10 @@ def make_storage(name: str, args: StorageArgs, opts: pulumi.ResourceOptions) -> 
         exempt_roles=tuple(args.scope.role_arn(role) for role in EXEMPT_ROLES),
     )
     shared_guard = replace(
-        guard, team_roles=args.scope.role_arn("team-*") if args.vpc_id is not None else None
+        guard,
+        team_roles=args.scope.role_arn("team-*") if args.vpc_id is not None else None,
+        keyed_folders=TEAM_FOLDERS if args.team_keys else None,
+        restorers=tuple(args.scope.role_arn(role) for role in RESTORERS),
     )
 
     def store(content: Content, access_logs: ArtifactStore | None) -> ArtifactStore:
@@ -130,7 +140,13 @@ def _access(
     return {
         team: TeamAccess(
             f"{name}-access-{team}",
-            TeamAccessArgs(scope=args.scope, team=team, bucket_ids=shared, vpc_id=args.vpc_id),
+            TeamAccessArgs(
+                scope=args.scope,
+                team=team,
+                bucket_ids=shared,
+                vpc_id=args.vpc_id,
+                key_arn=args.team_key_arns[team] if args.team_keys else None,
+            ),
             opts,
         )
         for team in args.teams

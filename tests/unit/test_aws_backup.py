@@ -323,6 +323,7 @@ def off_site(record: Record, *, keep: bool = True) -> tuple[Recording, OffSiteCo
         contents=("models", "backups"),
         secrets_key_arn=SCOPE.arn("kms", "key/secrets"),
         source_key_arns=[SCOPE.arn("kms", "key/artifacts"), KEY],
+        team_keys=True,
         cluster_name="falaj-prod",
         keep=keep,
     )
@@ -345,6 +346,10 @@ def test_the_copying_job_reads_its_buckets_and_its_secret_and_writes_nothing(
         f"{SCOPE.bucket_arn('models')}/*",
         f"{SCOPE.bucket_arn('backups')}/*",
     ]
+    # teams' objects are under keys of theirs, too many to be named one by one
+    assert by_sid["KeysOfTeams"]["Condition"]["ForAnyValue:StringLike"] == {
+        "kms:ResourceAliases": "alias/falaj/prod/team/*"
+    }
     assert by_sid["ReadItsSecret"]["Resource"] == ["arn:copy-secret"]
     # reading a secret under a customer key takes the key as well
     assert by_sid["OpenItsSecret"]["Resource"] == [made.the("Secret").inputs["kmsKeyId"]]

@@ -59,7 +59,11 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         **dict.fromkeys(("data/lake/", "data/lake/shared/", "data/features/"), READ),
         "artifacts/training/": WRITE,
     },
-    "serving": {"models/registry/": READ, "logs/decisions/": APPEND},
+    "serving": {
+        "models/registry/": READ,
+        **{f"models/teams/{team}/": READ for team in TEAMS},
+        "logs/decisions/": APPEND,
+    },
     "monitoring": {"logs/decisions/": READ, "artifacts/reports/": WRITE},
     "orchestration": {
         **dict.fromkeys(("data/lake/", "data/lake/shared/"), WRITE),
@@ -330,7 +334,6 @@ def test_with_keys_of_their_own_teams_open_theirs_alone(record: Record, iam: Any
     }
     assert found == {
         *((team_role(team), team, action) for team in TEAMS for action in _BOTH),
-        *(("tracking", team, action) for team in TEAMS for action in _BOTH),
         *(("serving", team, "Decrypt") for team in TEAMS),
     }
 
@@ -345,6 +348,23 @@ def test_a_team_reaches_its_folder_through_its_access_point_too(asks: Asks) -> N
         assert not asks.allows(role, "s3:PutObject", f"{point}/object/{team_prefix(other)}x")
         theirs = SCOPE.arn("s3", f"accesspoint/falaj-dev-data-{other}")
         assert not asks.allows(role, "s3:GetObject", f"{theirs}/object/{team_prefix(other)}x")
+
+
+def test_a_team_reads_what_is_shared_through_its_own_door_and_changes_nothing_there(
+    asks: Asks,
+) -> None:
+    """A team may come through its access point alone, so what is shared must be open there."""
+    for team, other in (TEAMS, TEAMS[::-1]):
+        role, point = team_role(team), SCOPE.access_point_arn("data", team)
+        shared = f"{point}/object/lake/shared/rates/1"
+        assert asks.allows(role, "s3:GetObject", shared)
+        assert asks.allows(role, "s3:ListBucket", point, s3__prefix="lake/shared/rates/")
+        for action in ("PutObject", "DeleteObject", "AbortMultipartUpload"):
+            assert not asks.allows(role, f"s3:{action}", shared), action
+        assert not asks.allows(role, "s3:GetObject", f"{point}/object/lake/loans/1")
+        assert not asks.allows(role, "s3:ListBucket", point, s3__prefix="lake/loans/")
+        theirs = SCOPE.access_point_arn("data", other)
+        assert not asks.allows(role, "s3:GetObject", f"{theirs}/object/lake/shared/rates/1")
 
 
 def test_policies_and_trusts_fit_into_what_iam_takes(record: Record) -> None:

@@ -388,8 +388,20 @@ def test_the_key_of_a_team_serves_that_team_and_the_platform_in_its_name(iam: An
     assert lets(iam, of, "team-credit", "kms:GenerateDataKey", "s3")
     assert lets(iam, of, "serving", "kms:Decrypt", "s3")
     assert not lets(iam, of, "serving", "kms:GenerateDataKey", "s3")
-    for stranger in ("team-fraud", "team-credits", "training", "apply", "plan"):
+    assert lets(iam, of, "backup", "kms:Decrypt", "s3")
+    assert lets(iam, of, "backup-copy-second-site", "kms:Decrypt", "s3")
+    for stranger in ("team-fraud", "team-credits", "tracking", "training", "apply", "plan"):
         assert not lets(iam, of, stranger, "kms:Decrypt", "s3"), stranger
+
+
+def test_a_team_with_a_key_of_its_own_writes_nothing_under_that_of_all(iam: Any) -> None:
+    own = text(*key_policy(args("artifacts", team_keys=True)))
+
+    # what is shared with every team stays under it
+    assert lets(iam, own, "team-credit", "kms:Decrypt", "s3")
+    assert not lets(iam, own, "team-credit", "kms:GenerateDataKey", "s3")
+    assert lets(iam, own, "tracking", "kms:GenerateDataKey", "s3")
+    assert lets(iam, policy("artifacts"), "team-credit", "kms:GenerateDataKey", "s3")
 
 
 def test_a_policy_does_not_grow_with_the_number_of_teams_and_fits() -> None:
@@ -401,6 +413,14 @@ def test_a_policy_does_not_grow_with_the_number_of_teams_and_fits() -> None:
 def test_a_short_deletion_window_is_refused_where_data_is_kept() -> None:
     short = KeySettings(deletion_days=7)
 
-    assert problems_of_keys(short, keep_data=False) == []
-    (problem,) = problems_of_keys(short, keep_data=True)
+    assert problems_of_keys(short, keep_data=False, networked=False) == []
+    (problem,) = problems_of_keys(short, keep_data=True, networked=True)
     assert problem.startswith("keys.deletion_days: is 7")
+
+
+def test_keys_of_teams_are_refused_where_teams_have_no_doors_that_name_them() -> None:
+    keys = KeySettings(team_keys=True)
+
+    assert problems_of_keys(keys, keep_data=True, networked=True) == []
+    (problem,) = problems_of_keys(keys, keep_data=True, networked=False)
+    assert problem.startswith("keys.team_keys: is true, and there is no network")

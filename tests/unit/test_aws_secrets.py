@@ -16,16 +16,18 @@ from components.aws.keys import DomainKeyArgs, key_policy
 from components.aws.policy_document import text
 from components.aws.scope import Scope
 from components.aws.secrets import (
-    PLATFORM_SECRETS,
-    TEAM_SECRETS,
     WRITER,
     GeneratedSecrets,
     GeneratedSecretsArgs,
-    generated,
     secret_policy,
 )
 from components.aws.settings.keys import KeySettings
-from components.aws.settings.secrets import SecretsSettings
+from components.aws.settings.secrets import (
+    PLATFORM_SECRETS,
+    TEAM_SECRETS,
+    SecretsSettings,
+    generated,
+)
 
 if TYPE_CHECKING:
     from conftest import Recording

@@ -9,7 +9,8 @@ import pytest
 
 from components.aws.instance_types import instance_types, most_gpus, most_vcpus
 from components.aws.regions import RegionData, region_data
-from components.aws.settings.aws import system_pool_of
+from components.aws.services import services_of
+from components.aws.settings.aws import SKIP, AwsSettings, system_pool_of
 from components.aws.settings.cluster import ClusterSettings, add_ons_of, version_of
 from components.aws.settings.node_pool import NodePoolSettings
 from components.aws.versions import Operator, newest, problems_of_add_ons, versions
@@ -29,6 +30,12 @@ SOUND: dict[str, Any] = {
         "pools": {"train": GPU | {"purpose": "training"}},
     },
     "gpu_budget": {"total": 2, "per_team": 1},
+}
+
+OFF = {"mode": "off", "reason": "not here"}
+EXISTING_DATABASE = {
+    "address": "database.bank.example",
+    "administrator_arn": "arn:aws:secretsmanager:me-central-1:123456789012:secret:x",
 }
 
 
@@ -95,6 +102,68 @@ def test_what_cannot_be_is_refused_with_the_key_and_the_reason(
     path: str, value: Any, said: str
 ) -> None:
     assert any(said in problem for problem in problems(changed(path, value)))
+
+
+SERVICES = {
+    "cluster": {
+        "existing_cluster": {"name": "theirs", "subnet_ids": {"me-central-1a": "subnet-0a"}}
+    },
+    "elastic_nodes": {"elastic_nodes": None},
+    "network": {"existing_cluster": {"name": "theirs"}, "network": None},
+    "network.egress": {"network": {}},
+    "runner": {"runner": None},
+    "database": {"database": {"existing": EXISTING_DATABASE}},
+    "cache": {"cache": {"kind": "none"}},
+    "stream": {"stream": {"kind": "none"}},
+    "image_registry.scanning": {"image_registry": {"scanning": "basic"}},
+    "audit.trail": {"audit": {"trail": OFF}},
+    "audit.recorder": {"audit": {"recorder": OFF, "posture": OFF}},
+    "audit.threats": {"audit": {"threats": OFF}},
+    "audit.posture": {"audit": {"posture": OFF}},
+    "audit.access_analyzer": {"audit": {"access_analyzer": OFF}},
+    "backup": {"backup": OFF},
+    "logs": {"logs": OFF},
+}
+"""Part → the settings by which an environment does without."""
+EVERYTHING = SOUND | {
+    "network": {"egress": "allow-list", "allowed_domains": [".amazonaws.com"]},
+    "runner": {},
+    "cache": {"kind": "elasticache"},
+    "stream": {"kind": "msk"},
+}
+
+
+def lacking(monkeypatch: pytest.MonkeyPatch, *services: str) -> None:
+    """The region has none of `services` from now on."""
+    data = region_data("me-central-1")
+    assert data is not None
+    poorer = data.model_copy(
+        update={"missing_services": dict.fromkeys(services, "one of your own on the cluster")}
+    )
+    monkeypatch.setattr("components.aws.settings.aws.region_data", lambda _: poorer)
+
+
+@pytest.mark.parametrize("part", SERVICES)
+def test_a_part_whose_service_the_region_lacks_is_refused_with_what_to_use_instead(
+    monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    everything = AwsSettings.model_validate(EVERYTHING)
+    service = services_of(everything)[part][0]
+    without = AwsSettings.model_validate(EVERYTHING | SERVICES[part], context={SKIP: True})
+    lacking(monkeypatch, service)
+
+    said = [one for one in problems(EVERYTHING) if f"aws: {part}: " in one]
+    assert len(said) == 1
+    assert f"has no {service}; instead: one of your own on the cluster" in said[0]
+    assert part not in services_of(without)
+
+
+def test_every_service_that_is_missing_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking(monkeypatch, "kafka", "elasticache", "s3")
+
+    said = " ".join(problems(EVERYTHING))
+    for path in ("aws: stream: ", "aws: cache: ", "aws: storage: ", "aws: network: "):
+        assert path in said
 
 
 def test_a_made_cluster_has_no_meaning_beside_an_existing_one() -> None:

@@ -10,8 +10,9 @@ import pytest
 from botocore.stub import Stubber
 from typer.testing import CliRunner
 
-from components.aws.cost import Prices, estimate, prices, total, unpriced
+from components.aws.cost import estimate
 from components.aws.instance_types import instance_types
+from components.aws.prices import Assumed, Line, Prices, prices, total, unpriced
 from components.aws.quotas import demands
 from components.aws.settings.aws import AwsSettings
 from stacks import cost, quotas
@@ -52,20 +53,27 @@ def aws() -> AwsSettings:
 
 @pytest.fixture
 def table() -> Prices:
-    """Prices that are easy to reckon with."""
-    return prices().model_copy(
+    """Prices that are easy to reckon with; what is not named costs nothing, and nothing is used."""
+    listed = prices()
+    return listed.model_copy(
         update={
             "region_factor": 2.0,
             "spot_factor": 0.5,
             "hours_per_month": 100,
+            "assumed": Assumed(**dict.fromkeys(Assumed.model_fields, 0.0)),
             "per_hour": {
+                **dict.fromkeys(listed.per_hour, 0.0),
                 "eks_cluster": 0.1,
                 "eks_cluster_extended_support": 0.6,
                 "interface_endpoint_zone": 0.0,
                 "nat_gateway": 0.05,
                 "network_firewall_endpoint": 0.4,
             },
-            "per_month": {"gp3_gib": 0.01, "kms_key": 1.0},
+            "per_month": {
+                **dict.fromkeys(listed.per_month, 0.0),
+                "gp3_gib": 0.01,
+                "kms_key": 1.0,
+            },
             "instances": {
                 "m6i.large": 0.1,
                 "m6i.xlarge": 0.2,
@@ -76,10 +84,16 @@ def table() -> Prices:
     )
 
 
+def sums(lines: list[Line]) -> dict[str, tuple[float, float | None]]:
+    """Part → its cost, all its lines together."""
+    parts = {line.part for line in lines}
+    return {part: total(line for line in lines if line.part == part) for part in parts}
+
+
 def test_the_estimate_counts_every_pool_at_its_smallest_and_largest(
     aws: AwsSettings, table: Prices
 ) -> None:
-    lines = {line.part: (line.least, line.most) for line in estimate(aws, table)}
+    lines = sums(estimate(aws, table))
 
     assert lines["cluster"] == pytest.approx((20, 20))
     # 20 for the hours and 1 for the disk, of each node
@@ -87,8 +101,9 @@ def test_the_estimate_counts_every_pool_at_its_smallest_and_largest(
     # at its largest all nodes are of the dearest type, half of them spot: 80 × 0.75 + 2
     assert lines["elastic_nodes.pools.general"] == pytest.approx((0, 620))
     assert lines["elastic_nodes.pools.train"] == pytest.approx((0, 606))
-    assert lines["keys"] == pytest.approx((14, 14))
-    assert total(estimate(aws, table)) == pytest.approx((76, 1344))
+    # a key's first two turns cost its price again
+    assert lines["keys"] == pytest.approx((14, 42))
+    assert total(estimate(aws, table)) == pytest.approx((76, 1372))
 
 
 def test_a_network_costs_its_endpoints_in_each_zone_and_its_ways_out(table: Prices) -> None:
@@ -101,10 +116,10 @@ def test_a_network_costs_its_endpoints_in_each_zone_and_its_ways_out(table: Pric
         lines = [line for line in estimate(settings, table) if line.part == "network"]
         found[name] = {line.what.split(" ", 1)[1]: line.least for line in lines}
 
-    (closed,) = found["closed"].values()
     # each of the endpoints costs 2 a zone, in two zones
-    assert closed % 4 == pytest.approx(0)
-    assert closed >= 4 * 14
+    assert found["closed"]["endpoints in 2 zones"] % 4 == pytest.approx(0)
+    assert found["closed"]["endpoints in 2 zones"] >= 4 * 14
+    assert {what for what, usd in found["closed"].items() if usd} == {"endpoints in 2 zones"}
     assert found["listed"]["firewall endpoints"] == pytest.approx(160)
     assert found["listed"]["NAT gateways"] == pytest.approx(20)
 
@@ -122,12 +137,19 @@ def test_an_existing_cluster_and_extended_support_change_the_price_of_the_contro
 
 def test_a_type_without_a_price_leaves_the_total_open(aws: AwsSettings, table: Prices) -> None:
     poorer = table.model_copy(update={"instances": {"m6i.large": 0.1, "m6i.xlarge": 0.2}})
-    lines = {line.part: line.most for line in estimate(aws, poorer)}
+    lines = sums(estimate(aws, poorer))
 
-    assert lines["elastic_nodes.pools.general"] is None
-    assert lines["elastic_nodes.pools.train"] is None
+    assert lines["elastic_nodes.pools.general"][1] is None
+    assert lines["elastic_nodes.pools.train"][1] is None
     assert total(estimate(aws, poorer)) == (pytest.approx(76), None)
-    assert list(unpriced(aws, poorer)) == ["g5.2xlarge", "m7i.2xlarge"]
+    assert unpriced(estimate(aws, poorer)) == ["g5.2xlarge", "m7i.2xlarge"]
+
+
+def test_a_database_of_a_class_without_a_price_leaves_the_total_open_too(table: Prices) -> None:
+    dear = AwsSettings.model_validate(AWS | {"database": {"instance_class": "db.x2g.large"}})
+
+    assert total(estimate(dear, table))[1] is None
+    assert unpriced(estimate(dear, table)) == ["db.x2g.large"]
 
 
 def test_the_table_of_prices_is_dated_and_knows_every_type_that_settings_may_name() -> None:
@@ -147,8 +169,11 @@ def test_the_command_says_that_it_estimates_and_as_of_when() -> None:
     flat = " ".join(plain.stdout.split())
     assert "An estimate, not a quote. Prices as of 2026" in flat
     assert "which is approximate" in flat
+    assert "Not counted: discounts and taxes; requests to S3" in flat
     as_json = json.loads(CliRunner().invoke(cost.app, ["-s", "dev", "--json"]).stdout)
     assert as_json["estimate"] is True
+    assert len(as_json["not_counted"]) > 10
+    assert as_json["assumed"]["stored_gib"] > 0
     assert {"node_pools.general", "node_pools.accelerated"} <= {
         part["part"] for part in as_json["parts"]
     }

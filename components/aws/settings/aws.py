@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, ValidationInfo, model_validator
 
 from components.aws.regions import region_data
+from components.aws.services import problems_of_parts
 from components.aws.settings.audit import AuditSettings
 from components.aws.settings.backup import BackupSettings, problems_of_backup
 from components.aws.settings.cache import CacheSettings
@@ -32,6 +33,7 @@ from components.aws.settings.runner import RunnerSettings, runner_problems
 from components.aws.settings.secrets import SecretsSettings
 from components.aws.settings.storage import StorageSettings, undeletable
 from components.aws.settings.stream import StreamSettings
+from components.aws.system_pods import problems_of_system_group
 from components.section import Name, Section
 
 SKIP = "aws"
@@ -104,7 +106,11 @@ class AwsSettings(Section):
             *_pools_of_one_name(self),
             *_beyond_the_gpu_budget(self),
             *undeletable(self.storage, keep_data=self.keep_data),
-            *problems_of_keys(self.keys, keep_data=self.keep_data),
+            *problems_of_keys(
+                self.keys,
+                keep_data=self.keep_data,
+                networked=self.network is not None or self.existing_network is not None,
+            ),
             *problems_of_backup(self.backup, account_id=self.account_id, keep_data=self.keep_data),
         ]
         if problems:
@@ -147,6 +153,7 @@ def _what_the_region_lacks(settings: AwsSettings) -> Iterator[str]:
         for path, pool in settings.pools.items():
             for problem in problems_of_pool(pool, data):
                 yield f"{path}.{problem}"
+        yield from problems_of_parts(settings, data)
     if settings.existing_cluster is None:
         for problem in problems_of_cluster(settings.cluster, data):
             yield f"cluster.{problem}"
@@ -180,6 +187,13 @@ def _what_the_cluster_needs(settings: AwsSettings) -> Iterator[str]:
             f"node_pools.{system}.min_nodes: is {group.min_nodes}, but elastic_nodes.replicas is "
             f"{elastic.replicas}: Karpenter's replicas stay apart and off its own nodes"
         )
+    for problem in problems_of_system_group(
+        group.instance_types,
+        nodes=group.min_nodes,
+        max_pods=(settings.network or NetworkSettings()).max_pods,
+        karpenter_replicas=elastic.replicas if elastic is not None else 0,
+    ):
+        yield f"node_pools.{system}.{problem}"
 
 
 def _zones_of_nodes(settings: AwsSettings) -> tuple[str, ...]:

@@ -18,12 +18,21 @@ class KeySettings(Section):
     deletion_days: int = Field(LONGEST_DELETION_DAYS, ge=7, le=LONGEST_DELETION_DAYS)
     """Days between the deletion of a key and the loss of everything encrypted under it."""
     team_keys: bool = False
-    """Whether each team has a key of its own. Deleting it erases the team's data."""
+    """Whether each team has a key of its own, under which all of its folders are and nothing else
+    is. Deleting it erases them. About a dollar a month for each."""
 
 
-def problems_of_keys(keys: KeySettings, *, keep_data: bool) -> list[str]:
-    """What is wrong with `keys` in an environment that keeps its data, or does not."""
+def problems_of_keys(keys: KeySettings, *, keep_data: bool, networked: bool) -> list[str]:
+    """What is wrong with `keys` in an environment that keeps its data, or has a network, or not."""
+    problems = []
     if keep_data and keys.deletion_days < LONGEST_DELETION_DAYS:
         must = f"where keep_data is true it must be {LONGEST_DELETION_DAYS}"
-        return [f"keys.deletion_days: is {keys.deletion_days}; {must}: no deleted key comes back"]
-    return []
+        problems.append(
+            f"keys.deletion_days: is {keys.deletion_days}; {must}: no deleted key comes back"
+        )
+    if keys.team_keys and not networked:
+        problems.append(
+            "keys.team_keys: is true, and there is no network: the doors of teams, which hold each "
+            "to its key, open to one; declare network or existing_network"
+        )
+    return problems
