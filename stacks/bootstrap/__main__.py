@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pulumi
 
 from components.aws.foundation import Foundation, FoundationArgs
+from components.aws.runner_bundle import Bundle
 from stacks import environment, settings
+from stacks.bootstrap import BUNDLE
 
 
 def main() -> None:
@@ -19,6 +24,7 @@ def main() -> None:
         raise environment.WrongEnvironmentError(
             f"{wanted.environment} is not on AWS: it needs no bootstrap"
         )
+    bundle = os.environ.get(BUNDLE)
     foundation = Foundation(
         wanted.environment,
         FoundationArgs(
@@ -27,6 +33,7 @@ def main() -> None:
             residency_mode=wanted.residency.mode,
             allowed_regions=wanted.residency.allowed_regions,
             aws=wanted.aws,
+            bundle=Bundle.of(Path(bundle)) if bundle else None,
         ),
     )
     for name, value in foundation.fields.items():
