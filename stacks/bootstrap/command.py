@@ -30,7 +30,7 @@ from stacks.bootstrap import BUNDLE
 from stacks.bundle import BundleError
 from stacks.bundle.archive import read as read_manifest
 from stacks.bundle.command import target_of
-from stacks.bundle.make import Wanted, make
+from stacks.bundle.make import PLUGINS, Wanted, make
 from stacks.runner import session
 from stacks.settings import CONFIG_DIRECTORY, Settings, SettingsError, parse
 
@@ -192,12 +192,15 @@ def bundle_for(
     if not told:
         return (made or _made)(Wanted(target=target)).resolve()
     file = Path(told).resolve()
-    machine = read_manifest(file)["machine"]
-    if machine != target.machine:
+    held = read_manifest(file)
+    if held["machine"] != target.machine:
         raise BundleError(
-            f"{file} is for {machine}, and the runner, a {settings.aws.runner.instance_type}, is "
-            f"{target.machine}: falaj bundle -s {settings.environment}"
+            f"{file} is for {held['machine']}, and the runner, a "
+            f"{settings.aws.runner.instance_type}, is {target.machine}: "
+            f"falaj bundle -s {settings.environment}"
         )
+    if not any(part.startswith(PLUGINS) for part in held["files"]):
+        raise BundleError(f"{file} was made without plugins: nothing can be deployed with it")
     return file
 
 

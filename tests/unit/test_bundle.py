@@ -451,6 +451,9 @@ def test_a_bundle_named_must_be_one_and_for_the_runners_processor(
     assert bundle_for(prod(), str(bundle.file)) == bundle.file
     with pytest.raises(BundleError, match=r"is for x86_64, and the runner, a m7g\.large, is"):
         bundle_for(prod(instance_type="m7g.large"), str(bundle.file))
+    bare = made(clone, without_plugins=True, to=tmp_path / "bare.tar.gz")
+    with pytest.raises(BundleError, match="nothing can be deployed with it"):
+        bundle_for(prod(), str(bare.file))
     (tmp_path / "text").write_text("nothing")
     for other in ("text", "missing"):
         with pytest.raises(BundleError, match="cannot be read as a bundle"):
