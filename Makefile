@@ -51,5 +51,5 @@ lock: setup ## resolves the dependencies anew
 		--python .venv/bin/python --universal --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate -q -o requirements.lock
 
-bootstrap: setup ## what an environment stands on, once, from outside: make bootstrap ENV=prod
-	$(RUN) python -m stacks.bootstrap.command $(ENV)
+bootstrap: setup ## what an environment stands on, from outside: make bootstrap ENV=prod [BUNDLE=file]
+	$(RUN) python -m stacks.bootstrap.command "$(ENV)" "$(BUNDLE)"

@@ -15,7 +15,10 @@ import typer
 
 from stacks import environment
 
-_MOUNTED = ("workloads.cli", "workloads.cli_serving", "stacks.cost", "stacks.quotas")
+_MOUNTED = (
+    *("workloads.cli", "workloads.cli_serving"),
+    *("stacks.bundle.command", "stacks.cost", "stacks.quotas"),
+)
 """Modules whose `app` holds commands of the top level. They import nothing heavy."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _GROUPS = {

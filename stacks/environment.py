@@ -22,6 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "FALAJ_ROOT"
 """Set to the clone's root in every process that runs with `variables`."""
+BACKEND = "FALAJ_BACKEND_URL"
+"""Names the place of Pulumi's state on a runner, which deploys one environment and keeps none."""
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 
@@ -84,7 +86,7 @@ def variables(root: Path = ROOT, base: Mapping[str, str] | None = None) -> dict[
         MARK: str(root),
         "PATH": os.pathsep.join(path),
         "VIRTUAL_ENV": str(root / ".venv"),
-        "PULUMI_BACKEND_URL": f"file://{state / 'pulumi'}",
+        "PULUMI_BACKEND_URL": inherited.get(BACKEND, f"file://{state / 'pulumi'}"),
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase_file(root)),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": inherited.get(
@@ -98,6 +100,12 @@ def variables(root: Path = ROOT, base: Mapping[str, str] | None = None) -> dict[
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DAGSTER_DISABLE_TELEMETRY": "true",
     }
+    brought = root / ".tools" / "pulumi" / "home"
+    if brought.is_dir():  # a bundle's plugins, where nothing could be fetched
+        ours |= {
+            "PULUMI_HOME": str(brought),
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        }
     for name in ("PULUMI_CONFIG_PASSPHRASE", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME"):
         inherited.pop(name, None)
     return inherited | ours

@@ -21,10 +21,11 @@ _TELL = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
 class Venv:
     """The Python environment of a clone."""
 
-    def __init__(self, installer: Installer) -> None:
+    def __init__(self, installer: Installer, lock: Path | None = None) -> None:
         self._installer = installer
         self._machine = installer.machine
         self.root = installer.machine.root
+        self.lock = lock or self.root / "requirements.lock"
         self.folder = self.root / ".venv"
         self.python = self.folder / "bin" / "python"
         self._stamp = self.root / ".tools" / "stamps" / "python"
@@ -55,8 +56,8 @@ class Venv:
             )
         say("installing packages")
         python = ["--python", str(self.python)]
-        lock = str(self.root / "requirements.lock")
-        self._call([uv, "pip", "sync", *python, "--compile-bytecode", "--require-hashes", lock])
+        told = ["--compile-bytecode", "--require-hashes", str(self.lock)]
+        self._call([uv, "pip", "sync", *python, *told])
         editable = ["--no-deps", "--no-build-isolation", "--editable", str(self.root)]
         self._call([uv, "pip", "install", *python, *editable])
         folders = [name for name in OWN_PACKAGES if (self.root / name).is_dir()]
@@ -71,8 +72,8 @@ class Venv:
 
     def _inputs(self) -> str:
         digest = hashlib.sha256(str(self.root).encode())
-        for name in ("requirements.lock", "pyproject.toml"):
-            digest.update((self.root / name).read_bytes())
+        for file in (self.lock, self.root / "pyproject.toml"):
+            digest.update(file.read_bytes())
         return digest.hexdigest()
 
     def _is_usable(self) -> bool:

@@ -393,12 +393,13 @@ def state_access(
     """What reading, or keeping, the stack's state takes.
 
     A preview takes no lock and writes nothing. Pulumi's secrets provider asks KMS itself, S3 asks
-    in the role's name: so the key is not limited to a service.
+    in the role's name: so the key is not limited to a service. All that Pulumi keeps is below one
+    prefix; beside it lie the bundles that runners install, which whoever deploys must not change.
     """
     bucket = scope.bucket_arn("state")
     objects = ("s3:GetObject", *(("s3:PutObject", "s3:DeleteObject") if write else ()))
     return [
-        Statement(sid="State", effect="Allow", actions=objects, resources=[f"{bucket}/*"]),
+        Statement(sid="State", effect="Allow", actions=objects, resources=[f"{bucket}/.pulumi/*"]),
         Statement(
             sid="StateList",
             effect="Allow",

@@ -1,9 +1,9 @@
 """What must be there before an environment can be deployed: made once, from outside.
 
 Owns the bucket and the key of the stacks' state and, where the environment is deployed by a runner,
-its network, the runner, and the roles with which it and the pipelines deploy. These outlive the
-environment's own stack: a runner must not delete the ground that it stands on. Nothing must exist
-before but the account.
+its network, the runner with what it deploys with, and the roles with which it and the pipelines
+deploy. These outlive the environment's own stack: a runner must not delete the ground that it
+stands on. Nothing must exist before but the account.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from components.aws.network import (
 )
 from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.runner import Runner, RunnerArgs
+from components.aws.runner_bundle import Bundle, RunnerBundle, RunnerBundleArgs
 from components.aws.scope import Scope
 from components.aws.settings.aws import AwsSettings
 from components.aws.settings.network import NetworkSettings, private_domain_of
@@ -50,6 +51,8 @@ class FoundationArgs:
     aws: AwsSettings
     people: Sequence[str] = ()
     """ARNs of roles of people that deploy the environment."""
+    bundle: Bundle | None = None
+    """What the runner deploys with; without one it keeps what it has."""
 
 
 class Foundation(pulumi.ComponentResource):
@@ -97,7 +100,7 @@ class Foundation(pulumi.ComponentResource):
             ),
             child,
         )
-        ArtifactStore(
+        store = ArtifactStore(
             f"{name}-state-store",
             ArtifactStoreArgs(
                 bucket=scope.bucket("state"),
@@ -156,10 +159,24 @@ class Foundation(pulumi.ComponentResource):
                     runner=args.aws.runner,
                     network=network,
                     disk_key_arn=disk_key.arn,
-                    variables={"PULUMI_BACKEND_URL": backend_url(scope)},
+                    state_key_arn=key.arn,
+                    # stacks.environment makes Pulumi's own variable of it
+                    variables={"FALAJ_BACKEND_URL": backend_url(scope)},
                 ),
                 child,
             )
+            if args.bundle is not None:
+                RunnerBundle(
+                    f"{name}-bundle",
+                    RunnerBundleArgs(
+                        scope=scope,
+                        bundle=args.bundle,
+                        store=store,
+                        key_arn=key.arn,
+                        instance_id=runner.instance_id,
+                    ),
+                    child,
+                )
             self.fields |= {
                 "runner": {"instance_id": runner.instance_id, "group_id": runner.group_id},
                 "network": {

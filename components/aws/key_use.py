@@ -80,6 +80,7 @@ _USES: Mapping[Domain, tuple[Use, ...]] = {
         # S3 asks for the state, and Pulumi's secrets provider asks KMS itself
         Use(sid="PlanReadsState", roles=("plan",), services=(), mode="read"),
         Use(sid="DeployersKeepState", roles=DEPLOYERS, services=(), mode="write"),
+        Use(sid="RunnerFetchesBundles", roles=("runner",), services=("s3",), mode="read"),
     ),
     "artifacts": (
         Use(

@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pulumi
 
 from components.aws.foundation import Foundation, FoundationArgs
+from components.aws.runner_bundle import Bundle
 from components.aws.settings.identity import people_who_deploy, problems_of_bootstrap
 from stacks import environment, settings
+from stacks.bootstrap import BUNDLE
 
 
 def main() -> None:
@@ -25,6 +30,7 @@ def main() -> None:
         raise settings.SettingsError(
             wanted.environment, [f"{settings.NAMESPACE}:aws.{problem}" for problem in problems]
         )
+    bundle = os.environ.get(BUNDLE)
     foundation = Foundation(
         wanted.environment,
         FoundationArgs(
@@ -34,6 +40,7 @@ def main() -> None:
             allowed_regions=wanted.residency.allowed_regions,
             aws=wanted.aws,
             people=people_who_deploy(wanted.environment, wanted.aws.identity),
+            bundle=Bundle.of(Path(bundle)) if bundle else None,
         ),
     )
     for name, value in foundation.fields.items():

@@ -1,5 +1,9 @@
 """`make bootstrap ENV=<environment>`: the ground of an environment, made or brought up to date.
 
+Where there is a runner it is given a bundle of the present commit, so that a run of this command is
+also how another release of Falaj reaches it. `BUNDLE=<file>` gives it one that is there already,
+`BUNDLE=none` none.
+
 The first time there is no bucket for any state yet: the bootstrap's own state begins on this
 machine and moves into the bucket as soon as that is there. Each step looks at what exists, so that
 a run that was cut short is simply run again, from this machine or, once it has moved, from any.
@@ -23,6 +27,12 @@ from components.aws.foundation import backend_url, secrets_provider
 from components.aws.scope import Scope
 from components.aws.settings.identity import problems_of_bootstrap
 from stacks import environment as clone
+from stacks.bootstrap import BUNDLE
+from stacks.bundle import BundleError
+from stacks.bundle.archive import read as read_manifest
+from stacks.bundle.command import target_of
+from stacks.bundle.make import PLUGINS, Wanted, make
+from stacks.runner import session
 from stacks.settings import CONFIG_DIRECTORY, NAMESPACE, Settings, SettingsError, parse
 
 _HERE = Path(__file__).parent
@@ -172,6 +182,36 @@ def project(environment: str, configuration: Path = CONFIG_DIRECTORY) -> Iterato
         yield directory
 
 
+def bundle_for(
+    settings: Settings, told: str, made: Callable[[Wanted], Path] | None = None
+) -> Path | None:
+    """The bundle that the runner is given: the file `told`, or one of the present commit.
+
+    `None` where there is no runner, and where `told` is ``none``. Raises `BundleError`.
+    """
+    assert settings.aws is not None, "checked by `read`"  # noqa: S101
+    if settings.aws.runner is None or told == "none":
+        return None
+    target = target_of(settings)
+    if not told:
+        return (made or _made)(Wanted(target=target)).resolve()
+    file = Path(told).resolve()
+    held = read_manifest(file)
+    if held["machine"] != target.machine:
+        raise BundleError(
+            f"{file} is for {held['machine']}, and the runner, a "
+            f"{settings.aws.runner.instance_type}, is {target.machine}: "
+            f"falaj bundle -s {settings.environment}"
+        )
+    if not any(part.startswith(PLUGINS) for part in held["files"]):
+        raise BundleError(f"{file} was made without plugins: nothing can be deployed with it")
+    return file
+
+
+def _made(wanted: Wanted) -> Path:
+    return make(wanted, lambda line: print(line, file=sys.stderr)).file  # noqa: T201 progress
+
+
 def report(settings: Settings, outputs: Mapping[str, Any]) -> str:
     """What a person does next."""
     environment, provider = settings.environment, outputs["secrets_provider"]
@@ -183,12 +223,22 @@ def report(settings: Settings, outputs: Mapping[str, Any]) -> str:
     create = f"pulumi stack select --create {environment} --secrets-provider '{provider}'"
     if "runner" in outputs:
         lines += [
-            "Deploy from the runner, which knows the backend:",
-            f"  aws ssm start-session --target {outputs['runner']['instance_id']}",
+            "Deploy from the runner, which has the backend and, some minutes from now, Falaj:",
+            f"  {session(scope_of(settings), outputs['runner']['instance_id'])}",
         ]
     else:
         lines += ["Deploy from here:", f"  export PULUMI_BACKEND_URL='{outputs['backend_url']}'"]
     return "\n".join([*lines, f"  {create}", f"  pulumi up -s {environment}"])
+
+
+def scope_of(settings: Settings) -> Scope:
+    """The names of an environment on AWS."""
+    assert settings.aws is not None, "checked by `read`"  # noqa: S101
+    return Scope(
+        environment=settings.environment,
+        account_id=settings.aws.account_id,
+        region=settings.aws.region,
+    )
 
 
 def _bucket_exists(settings: Settings, bucket: str) -> bool:
@@ -214,15 +264,13 @@ def _bucket_exists(settings: Settings, bucket: str) -> bool:
 def main(arguments: list[str]) -> None:
     """Makes the ground of the environment named, and prints what comes next."""
     try:
-        settings = read(arguments[0] if arguments else "")
-        assert settings.aws is not None, "checked by `read`"  # noqa: S101
-        scope = Scope(
-            environment=settings.environment,
-            account_id=settings.aws.account_id,
-            region=settings.aws.region,
-        )
+        environment, told = (*arguments, "", "")[:2]
+        settings = read(environment)
+        scope = scope_of(settings)
+        # made before anything else: it takes minutes, and may lack something
+        bundle = bundle_for(settings, told)
         with project(settings.environment) as directory:
-            variables = clone.variables()
+            variables = clone.variables() | ({BUNDLE: str(bundle)} if bundle else {})
             outputs = Bootstrap(
                 settings=settings,
                 first=Backend(url=variables["PULUMI_BACKEND_URL"], secrets_provider=PASSPHRASE),
@@ -231,7 +279,7 @@ def main(arguments: list[str]) -> None:
                 variables=variables,
                 directory=directory,
             ).run()
-    except (BootstrapError, SettingsError) as error:
+    except (BootstrapError, BundleError, SettingsError) as error:
         sys.exit(str(error))
     print(report(settings, outputs))  # noqa: T201 the command's result
 

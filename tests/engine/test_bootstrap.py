@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stacks.bootstrap import command
+from stacks.bootstrap import BUNDLE, command
 from stacks.bootstrap.command import PASSPHRASE, Backend, Bootstrap, BootstrapError
 from stacks.offline import Offline, offline
 
@@ -50,14 +51,14 @@ class Ground:
     def bucket_exists(self) -> bool:
         return any("dev-state-store-bucket" in self.state(where) for where in ("first", "last"))
 
-    def run(self) -> dict[str, Any]:
+    def run(self, bundle: Path | None = None) -> dict[str, Any]:
         with command.project("dev", self.settings) as directory:
             return Bootstrap(
                 settings=command.read("dev", self.settings),
                 first=self.backend("first"),
                 last=self.backend("last"),
                 bucket_exists=self.bucket_exists,
-                variables=self.stack.variables,
+                variables=self.stack.variables | ({BUNDLE: str(bundle)} if bundle else {}),
                 directory=directory,
             ).run()
 
@@ -114,6 +115,25 @@ def test_the_environment_stands_on_what_the_bootstrap_made(
     assert not [one for one in resources if one["type"].startswith("aws:ec2/vpc")]
 
 
+def test_another_bundle_reaches_the_runner_that_is_there(ground: Ground) -> None:
+    bundles = [ground.folder / name for name in ("one.tar.gz", "two.tar.gz")]
+    states = []
+    for bundle in bundles:
+        bundle.write_text(bundle.name)
+        ground.run(bundle)
+        states.append(ground.state("last"))
+    before, after = states
+    keys = [f"bundles/{hashlib.sha256(one.read_bytes()).hexdigest()}.tar.gz" for one in bundles]
+
+    assert [state["dev-bundle-object"]["inputs"]["key"] for state in states] == keys
+    assert before["dev-bundle-object"]["id"] != after["dev-bundle-object"]["id"]
+    assert {name: one.get("id") for name, one in after.items() if name != "dev-bundle-object"} == {
+        name: one.get("id") for name, one in before.items() if name != "dev-bundle-object"
+    }, "nothing else was replaced"
+    told = after["dev-bundle-association"]["inputs"]["parameters"]["digest"]
+    assert told in keys[1]
+
+
 @pytest.mark.parametrize("step", ["export", "import", "rm"])
 def test_a_bootstrap_that_was_cut_short_goes_on_where_it_was(
     ground: Ground, step: str, monkeypatch: pytest.MonkeyPatch
@@ -146,6 +166,7 @@ def test_from_another_machine_the_preview_fails_and_says_what_to_do(ground: Grou
     assert preview.returncode != 0
     assert "dev is deployed from its runner" in message
     assert "make bootstrap ENV=dev" in message
+    assert "aws ssm start-session" in message
     assert "Traceback" not in message
 
 

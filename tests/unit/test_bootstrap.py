@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from components.aws.endpoints import policy_of
 from components.aws.foundation import Foundation, FoundationArgs
-from components.aws.settings.runner import GLOBAL_HOSTS
+from components.aws.runner_bundle import Bundle
+from components.aws.scope import Scope
+from components.aws.settings.controllers import services_called
+from components.aws.settings.runner import GLOBAL_HOSTS, machine_of
 from stacks.bootstrap import command
 from stacks.bootstrap.command import BootstrapError
 from stacks.bootstrapped import found_at
@@ -52,11 +57,15 @@ def problems_of(**aws: Any) -> list[str]:
     return caught.value.problems
 
 
-def ground(record: Record, **aws: Any) -> Recording:
+def ground(record: Record, bundle: Bundle | None = None, **aws: Any) -> Recording:
     wanted = settings(**aws).aws
     assert wanted is not None
     args = FoundationArgs(
-        environment="prod", owner="ml-platform", residency_mode="in-country", aws=wanted
+        environment="prod",
+        owner="ml-platform",
+        residency_mode="in-country",
+        aws=wanted,
+        bundle=bundle,
     )
     return record(lambda: Foundation("prod", args))
 
@@ -183,34 +192,150 @@ def test_the_runner_keeps_its_disk_encrypted_and_its_metadata_to_itself(record: 
         assert (options["httpTokens"], options["httpPutResponseHopLimit"]) == ("required", 1)
 
 
-def test_the_runner_may_take_the_role_that_deploys_and_nothing_else(record: Record) -> None:
+def test_the_runner_may_take_the_role_that_deploys_and_fetch_bundles_and_nothing_else(
+    record: Record,
+) -> None:
     made = ground(record)
-    (statement,) = json.loads(made.the("RolePolicy", "runner").inputs["policy"])["Statement"]
+    statements = [
+        statement
+        for policy in made.of("RolePolicy")
+        if "runner" in policy.name
+        for statement in json.loads(policy.inputs["policy"])["Statement"]
+    ]
     attached = [
         one.inputs["policyArn"] for one in made.of("RolePolicyAttachment") if "runner" in one.name
     ]
 
-    assert statement["Action"] == ["sts:AssumeRole", "sts:TagSession"]
-    assert statement["Resource"] == ["arn:aws:iam::123456789012:role/falaj-prod-apply"]
+    assert {one["Sid"]: (one["Action"], one["Resource"]) for one in statements} == {
+        "TakeTheRoleThatDeploys": (
+            ["sts:AssumeRole", "sts:TagSession"],
+            ["arn:aws:iam::123456789012:role/falaj-prod-apply"],
+        ),
+        "FetchBundles": (
+            ["s3:GetObject"],
+            ["arn:aws:s3:::falaj-prod-state-123456789012/bundles/*"],
+        ),
+        "OpenBundles": (["kms:Decrypt"], ["arn:prod-state-key"]),
+    }
     assert attached == ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]
 
 
-def test_whoever_logs_in_deploys_this_environment_by_the_regions_own_tokens(
-    record: Record,
+def test_the_key_of_the_state_opens_for_the_runner_through_s3_alone(record: Record) -> None:
+    policy = json.loads(ground(record).the("Key", "state").inputs["policy"])
+    (use,) = (one for one in policy["Statement"] if "Bundles" in one["Sid"])
+
+    assert use["Action"] == ["kms:Decrypt", "kms:DescribeKey"]
+    assert use["Condition"]["StringEquals"]["kms:ViaService"] == ["s3.me-central-1.amazonaws.com"]
+    assert use["Condition"]["ArnLike"]["aws:PrincipalArn"] == [
+        "arn:aws:iam::123456789012:role/falaj-prod-runner"
+    ]
+
+
+def test_who_deploys_cannot_change_what_the_runner_installs(record: Record) -> None:
+    """Or a program could bring its own successor, past whoever looks at the commits."""
+    written = [
+        resource
+        for policy in ground(record).resources
+        if "apply" in policy.name or "deploy" in policy.name
+        for statement in json.loads(policy.inputs.get("policy") or '{"Statement": []}')["Statement"]
+        if "s3:PutObject" in statement["Action"]
+        for resource in statement["Resource"]
+    ]
+
+    assert written == ["arn:aws:s3:::falaj-prod-state-123456789012/.pulumi/*"]
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "machine", "image"),
+    [
+        ("t3.large", "x86_64", "x86_64"),
+        ("g5.xlarge", "x86_64", "x86_64"),
+        ("m6idn.large", "x86_64", "x86_64"),
+        ("m7g.large", "aarch64", "arm64"),
+        ("c6gn.large", "aarch64", "arm64"),
+        ("g5g.xlarge", "aarch64", "arm64"),
+        ("im4gn.large", "aarch64", "arm64"),
+        ("a1.large", "aarch64", "arm64"),
+    ],
+)
+def test_the_runners_image_is_for_its_processor(
+    record: Record, instance_type: str, machine: str, image: str
 ) -> None:
-    import base64
+    made = ground(record, runner={"proxy": PROXY, "instance_type": instance_type})
 
-    script = base64.b64decode(ground(record).the("LaunchTemplate").inputs["userData"]).decode()
+    assert machine_of(instance_type) == machine
+    assert (
+        made.the("LaunchTemplate").inputs["imageId"].endswith(f"al2023-ami-kernel-default-{image}")
+    )
 
-    assert "export FALAJ_RUNNER='prod'" in script
-    assert "export AWS_STS_REGIONAL_ENDPOINTS='regional'" in script
-    assert "export PULUMI_BACKEND_URL='s3://falaj-prod-state-123456789012?region=" in script
-    assert f"export HTTPS_PROXY='{PROXY}'" in script
-    direct = script.partition("NO_PROXY=")[2].partition("\n")[0].strip("'").split(",")
-    assert {"ec2.me-central-1.amazonaws.com", "api.ecr.me-central-1.amazonaws.com"} <= set(direct)
-    # what has no endpoint must not be asked directly: nothing would answer
-    assert not {".me-central-1.amazonaws.com", "rds.me-central-1.amazonaws.com"} & set(direct)
-    assert "role_arn = arn:aws:iam::123456789012:role/falaj-prod-apply" in script
+
+def given(tmp_path: Path, text: str) -> Bundle:
+    file = tmp_path / f"{text}.tar.gz"
+    file.write_text(text)
+    return Bundle.of(file)
+
+
+def test_a_bundle_lies_in_the_bucket_of_the_state_under_its_key_and_by_its_digest(
+    record: Record, tmp_path: Path
+) -> None:
+    bundle = given(tmp_path, "one")
+    held = ground(record, bundle).the("BucketObjectv2").inputs
+
+    assert held["key"] == f"bundles/{hashlib.sha256(b'one').hexdigest()}.tar.gz"
+    assert held["bucket"] == "id:prod-state-store-bucket"
+    # the bucket refuses an upload that names one of them alone
+    assert (held["serverSideEncryption"], held["kmsKeyId"]) == ("aws:kms", "arn:prod-state-key")
+    assert not held.get("acl")
+
+
+def test_the_runner_takes_the_bundle_that_was_uploaded_and_asks_again(
+    record: Record, tmp_path: Path
+) -> None:
+    bundle = given(tmp_path, "one")
+    made = ground(record, bundle)
+    taken = made.the("Association").inputs
+    (step,) = json.loads(made.the("Document").inputs["content"])["mainSteps"]
+    script = "\n".join(step["inputs"]["runCommand"])
+
+    assert taken["name"] == made.the("Document").inputs["name"] == "falaj-prod-runner-bundle"
+    assert taken["parameters"] == {"digest": bundle.sha256}
+    assert taken["targets"] == [{"key": "InstanceIds", "values": ["id:prod-runner-instance"]}]
+    assert taken["scheduleExpression"] == "rate(30 minutes)"
+    assert "FALAJ_BUCKET=falaj-prod-state-123456789012" in script
+    assert "FALAJ_REGION=me-central-1" in script
+    # what the script fetches is what was uploaded, and what the role may read
+    assert "s3://$FALAJ_BUCKET/bundles/$FALAJ_DIGEST.tar.gz" in script
+    assert bundle.key == f"bundles/{bundle.sha256}.tar.gz"
+
+
+def test_another_bundle_changes_neither_the_runner_nor_its_document(
+    record: Record, tmp_path: Path
+) -> None:
+    one, two = (
+        {each.name: each.inputs for each in ground(record, given(tmp_path, text)).resources}
+        for text in ("one", "two")
+    )
+
+    assert one.keys() == two.keys()
+    assert {name for name in one if one[name] != two[name]} == {
+        "prod-bundle-object",
+        "prod-bundle-association",
+    }
+
+
+def test_what_fetches_a_bundle_has_a_way_there_without_the_internet() -> None:
+    """Sessions and documents need three endpoints, bundles and packages that of S3."""
+    assert {"ssm", "ssmmessages", "ec2messages", "s3"} <= set(services_called())
+    scope = Scope(environment="prod", account_id="123456789012", region="me-central-1")
+    ours, packages = policy_of("s3", scope, ["123456789012"])
+    assert (ours.actions, ours.resources) == (("s3:*",), ["*"])
+    assert ours.conditions == {
+        "StringEquals": {
+            "aws:PrincipalAccount": ["123456789012"],
+            "aws:ResourceAccount": ["123456789012"],
+        }
+    }
+    assert "arn:aws:s3:::al2023-repos-me-central-1-de612dc2/*" in packages.resources
 
 
 def test_no_name_of_the_bootstrap_is_taken_from_the_environment(record: Record) -> None:
@@ -274,7 +399,9 @@ def test_any_other_machine_is_sent_to_the_runner(runner: dict[str, str], words: 
 
     for hint in (
         "make bootstrap ENV=prod",
-        "aws ssm start-session",
+        "aws ssm start-session --region me-central-1 --target",
+        "--filters Name=tag:Name,Values=falaj-prod-runner",
+        "--document-name AWS-StartInteractiveCommand --parameters command=/opt/falaj/shell",
         "falaj plan --offline -s prod",
     ):
         assert hint in str(caught.value)
@@ -322,7 +449,8 @@ def test_the_command_says_where_state_is_and_how_to_go_on(*, runner: bool) -> No
 
     assert "s3://b?region=r" in text
     assert "pulumi stack select --create prod --secrets-provider 'awskms://k'" in text
-    assert ("aws ssm start-session --target i-0a" in text) is runner
+    session = "aws ssm start-session --region me-central-1 --target i-0a --document-name"
+    assert (session in text) is runner
     assert ("export PULUMI_BACKEND_URL" in text) is not runner
 
 

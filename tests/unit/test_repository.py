@@ -161,7 +161,9 @@ def test_what_is_made_on_a_machine_is_not_tracked() -> None:
     assert [name for name in texts() if name.startswith(made) or "__pycache__" in name] == []
 
 
-@pytest.mark.parametrize("path", ["requirements.lock", "tools/uv/requirements.txt"])
+@pytest.mark.parametrize(
+    "path", ["requirements.lock", "tools/pip/requirements.txt", "tools/uv/requirements.txt"]
+)
 def test_every_locked_package_is_pinned_and_has_a_hash(path: str) -> None:
     joined = (ROOT / path).read_text().replace("\\\n", " ")
     entries = [line for line in joined.splitlines() if line.strip() and not line.startswith("#")]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -12,6 +13,18 @@ from components.section import Section
 
 GLOBAL_HOSTS = ("iam.amazonaws.com", "route53.amazonaws.com")
 """What deploying calls and no endpoint of any region answers: services of AWS as a whole."""
+
+
+Machine = Literal["x86_64", "aarch64"]
+"""A kind of processor, as Linux calls it."""
+
+_GRAVITON = re.compile(r"(?:a1|[a-z]+\d+[a-z]*g[a-z]*)\.")
+"""AWS's own processors: a ``g`` after the generation, as in ``m7g``, ``c6gn`` or ``g5g``."""
+
+
+def machine_of(instance_type: str) -> Machine:
+    """The processor of an instance type. Source: EC2 guide, "Instance type naming conventions"."""
+    return "aarch64" if _GRAVITON.match(instance_type) else "x86_64"
 
 
 class RunnerSettings(Section):

@@ -1,4 +1,4 @@
-"""Clusters, their identities in the cluster, instances."""
+"""Clusters, their identities in the cluster, instances and what they are told to run."""
 
 from __future__ import annotations
 
@@ -80,5 +80,13 @@ KINDS: dict[str, Kind] = {
         "elasticloadbalancing",
         "loadbalancer/net/{name}/{unique}",
         dnsName=filled("{name}-{unique}.elb.{region}.amazonaws.com"),
+    ),
+    "aws:ssm/association:Association": Kind(
+        identifier=filled("{uuid}"),
+        outputs={"arn": arn("ssm", "association/{uuid}"), "associationId": filled("{uuid}")},
+        replaced_by=frozenset({"name", "region"}),
+    ),
+    "aws:ssm/document:Document": named(
+        "name", "ssm", "document/{name}", replaced_by=frozenset({"documentType"})
     ),
 }

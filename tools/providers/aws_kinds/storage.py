@@ -32,4 +32,10 @@ KINDS: dict[str, Kind] = {
         name="name",
         replaced_by=frozenset({"bucket", "region", "vpcConfiguration"}),
     ),
+    "aws:s3/bucketObjectv2:BucketObjectv2": part(
+        "{bucket}/{key}",
+        *("bucket", "key"),
+        overwrites=True,
+        arn=filled("arn:aws:s3:::{bucket}/{key}"),
+    ),
 }
