@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pulumi_aws as aws
 import pytest
+from policy_decision import statements
 from pydantic import ValidationError
 
 from components.aws.alarm_topic import AlarmTopic, AlarmTopicArgs
@@ -211,7 +212,7 @@ def test_the_standard_policy_is_daily_and_stays_in_the_locked_range(backup: Reco
 def test_the_role_is_taken_by_the_service_for_this_account_and_may_read_objects(
     backup: Recording,
 ) -> None:
-    (trust,) = json.loads(backup.the("Role", "backup-role").inputs["assumeRolePolicy"])["Statement"]
+    (trust,) = statements(backup.the("Role", "backup-role").inputs["assumeRolePolicy"])
     attached = {one.inputs["policyArn"] for one in backup.of("RolePolicyAttachment")}
 
     assert trust["Principal"] == {"Service": ["backup.amazonaws.com"]}
@@ -281,8 +282,8 @@ def test_alarms_of_backups_are_let_in_by_the_policy_of_the_topic(record: Record)
         )
 
     made = record(build)
-    statements = json.loads(made.the("TopicPolicy").inputs["policy"])["Statement"]
-    patterns = [str(one["Condition"]["ArnLike"]["aws:SourceArn"]).rstrip("*") for one in statements]
+    allowed = statements(made.the("TopicPolicy").inputs["policy"])
+    patterns = [str(one["Condition"]["ArnLike"]["aws:SourceArn"]).rstrip("*") for one in allowed]
     named = [one.inputs["name"] for one in made.of("MetricAlarm") + made.of("EventRule")]
 
     for name in named:
@@ -334,7 +335,7 @@ def test_the_copying_job_reads_its_buckets_and_its_secret_and_writes_nothing(
     record: Record,
 ) -> None:
     made, _ = off_site(record)
-    allowed = json.loads(made.the("RolePolicy").inputs["policy"])["Statement"]
+    allowed = statements(made.the("RolePolicy").inputs["policy"])
 
     assert {action for one in allowed for action in one["Action"]} == {
         *("s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject", "kms:Decrypt"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from policy_decision import statements
 from pydantic import ValidationError
 
 from components.aws.ingress import NAMESPACE, SERVICE_ACCOUNT, Ingress, IngressArgs
@@ -87,7 +87,7 @@ def test_each_host_is_a_name_of_the_load_balancer_in_the_private_zone(record: Re
 
 
 def test_the_controller_looks_around_and_registers_in_one_target_group(ingress: Recording) -> None:
-    allowed = json.loads(ingress.the("RolePolicy").inputs["policy"])["Statement"]
+    allowed = statements(ingress.the("RolePolicy").inputs["policy"])
     look, register = allowed
 
     assert {action.partition(":")[2][:8] for action in look["Action"]} == {"Describe"}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from policy_decision import statements
 
 from components.aws.foundation import Foundation, FoundationArgs
 from components.aws.settings.runner import GLOBAL_HOSTS
@@ -111,7 +112,7 @@ def test_the_runner_keeps_its_disk_encrypted_and_its_metadata_to_itself(record: 
 
 def test_the_runner_may_take_the_role_that_deploys_and_nothing_else(record: Record) -> None:
     made = ground(record)
-    (statement,) = json.loads(made.the("RolePolicy", "runner").inputs["policy"])["Statement"]
+    (statement,) = statements(made.the("RolePolicy", "runner").inputs["policy"])
     attached = [
         one.inputs["policyArn"] for one in made.of("RolePolicyAttachment") if "runner" in one.name
     ]
