@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from world import World
+from world import VARIABLE, World
 
 from stacks.offline import Offline, offline
 from stacks.plan import packs
@@ -98,6 +100,23 @@ class Living:
         refreshed = self.pulumi("refresh", *UNASKED, "--clear-pending-creates")
         assert refreshed.returncode == 0, refreshed.stdout + refreshed.stderr
 
+    @contextlib.contextmanager
+    def rewound(self) -> Iterator[None]:
+        """What is done inside has not been done afterwards: a deployed environment serves again."""
+        state, before = self.stack.directory / "state", self.stack.directory / "before"
+        shutil.copytree(state, before)
+        with (
+            contextlib.closing(sqlite3.connect(self.stack.variables[VARIABLE])) as world,
+            contextlib.closing(sqlite3.connect(":memory:")) as kept,
+        ):
+            world.backup(kept)
+            try:
+                yield
+            finally:
+                kept.backup(world)
+                shutil.rmtree(state)
+                before.rename(state)
+
     def _whole(self) -> None:
         """Where a kill cut the state file short the copy beside it is the state one step before.
 
@@ -138,9 +157,7 @@ def living(environment: str) -> Iterator[Living]:
     """The environment with nothing in it yet, its teams to be deployed."""
     with offline(environment) as empty:
         path = empty.directory / "world.db"
-        stack = dataclasses.replace(
-            empty, variables=empty.variables | {"FALAJ_STANDIN_WORLD": str(path)}
-        )
+        stack = dataclasses.replace(empty, variables=empty.variables | {VARIABLE: str(path)})
         set_up = stack.pulumi(
             "config", "set", "--secret", "falaj:kubeconfig", standard_input="apiVersion: v1\n"
         )

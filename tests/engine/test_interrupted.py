@@ -59,7 +59,7 @@ def test_an_up_interrupted_at_random_steps_ends_as_if_it_had_not_been(living: Be
 @pytest.fixture(scope="module")
 def deployed(living: Begin) -> Iterator[Living]:
     with living("dev") as environment:
-        assert environment.up().returncode == 0
+        assert environment.pulumi("up", *UNASKED).returncode == 0
         yield environment
 
 
@@ -86,19 +86,20 @@ def test_what_somebody_deleted_is_noticed_and_made_again(deployed: Living) -> No
     ],
     ids=["engine killed before", "after", "provider killed", "refused", "throttled"],
 )
-def test_an_interrupted_destroy_goes_on(living: Begin, fault: dict[str, Any], message: str) -> None:
-    with living("dev") as environment:
-        assert environment.pulumi("up", *UNASKED).returncode == 0
+def test_an_interrupted_destroy_goes_on(
+    deployed: Living, fault: dict[str, Any], message: str
+) -> None:
+    with deployed.rewound():
         told = [fault | {"on": "delete", "number": 7}]
-        first = environment.pulumi("destroy", "--yes", "--skip-preview", faults=told)
+        first = deployed.pulumi("destroy", *UNASKED, faults=told)
         assert first.returncode != 0
         assert message in first.stdout + first.stderr
         if first.returncode == -signal.SIGKILL:
-            environment.recover()
-        second = environment.pulumi("destroy", "--yes", "--skip-preview")
+            deployed.recover()
+        second = deployed.pulumi("destroy", *UNASKED)
 
         assert second.returncode == 0, second.stdout
-        assert environment.in_world() == environment.in_state() == set()
+        assert deployed.in_world() == deployed.in_state() == set()
 
 
 def test_a_killed_up_says_that_the_stack_is_locked_and_how_to_unlock_it(living: Begin) -> None:
