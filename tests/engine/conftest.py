@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import shutil
 import sqlite3
@@ -17,7 +18,7 @@ import yaml
 from world import VARIABLE, World
 
 from stacks.offline import Offline, offline
-from stacks.plan import packs
+from stacks.plan import packs, planned
 from stacks.settings import CONFIG_DIRECTORY, PROFILES
 
 UNASKED = ("--yes", "--skip-preview")
@@ -169,6 +170,12 @@ def living(environment: str) -> Iterator[Living]:
 @pytest.fixture(name="living", scope="session")
 def _living() -> Callable[[str], contextlib.AbstractContextManager[Living]]:
     return living
+
+
+@pytest.fixture(scope="session")
+def plan_of() -> Callable[[str], list[dict[str, Any]]]:
+    """What an environment would be made of, planned once; only to be read."""
+    return functools.cache(planned)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
