@@ -51,7 +51,7 @@ FOREIGN = {
 }
 
 
-def backup_of(record: Record, *, keep: bool = True, **settings: Any) -> Recording:
+def make(*, keep: bool = True, **settings: Any) -> Backup:
     args = BackupArgs(
         scope=SCOPE,
         settings=BackupSettings.model_validate(settings),
@@ -61,7 +61,11 @@ def backup_of(record: Record, *, keep: bool = True, **settings: Any) -> Recordin
         keep=keep,
         database_subnet_group="falaj-prod-database",
     )
-    return record(lambda: Backup("backup", args))
+    return Backup("backup", args)
+
+
+def backup_of(record: Record, *, keep: bool = True, **settings: Any) -> Recording:
+    return record(lambda: make(keep=keep, **settings))
 
 
 @pytest.fixture
@@ -113,18 +117,7 @@ def test_what_holds_data_is_backed_up_unless_it_says_none(
 ) -> None:
     def build() -> None:
         aws.s3.Bucket("store", tags=tags)
-        settings = BackupSettings()
-        Backup(
-            "backup",
-            BackupArgs(
-                scope=SCOPE,
-                settings=settings,
-                key_arn=KEY,
-                topic_arn=TOPIC,
-                allowed_regions=["me-central-1"],
-                keep=True,
-            ),
-        )
+        make()
 
     assert not_backed_up(record(build).resources, {TAG: STANDARD}) == left_out
 
@@ -268,18 +261,7 @@ def test_failed_jobs_and_missing_backups_reach_the_topic(backup: Recording) -> N
 def test_alarms_of_backups_are_let_in_by_the_policy_of_the_topic(record: Record) -> None:
     def build() -> None:
         AlarmTopic("alarms", AlarmTopicArgs(scope=SCOPE, key_arn=KEY))
-        settings = BackupSettings()
-        Backup(
-            "backup",
-            BackupArgs(
-                scope=SCOPE,
-                settings=settings,
-                key_arn=KEY,
-                topic_arn=TOPIC,
-                allowed_regions=["me-central-1"],
-                keep=True,
-            ),
-        )
+        make()
 
     made = record(build)
     allowed = statements(made.the("TopicPolicy").inputs["policy"])
