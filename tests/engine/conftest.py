@@ -73,33 +73,40 @@ class Living:
         """What docs/operations.md says to type when an `up` was killed."""
         self._whole()
         self.pulumi("cancel", "--yes")
-        made, table = [], {}
         pending = self.deployment().get("pending_operations") or ()
         if not pending:
             return
-        for operation in pending:
-            one = operation["resource"]
-            # a person looks in the account, by name and by the tags that all resources carry
-            for thing in self.world.things():
-                if operation["type"] == "creating" and thing.urn == one["urn"]:
-                    table |= {one["urn"]: one["parent"], f"provider of {one['urn']}": provider(one)}
-                    made.append(
-                        {
-                            "type": one["type"],
-                            "name": one["urn"].rpartition("::")[2],
-                            "id": thing.id,
-                            "parent": one["urn"],
-                            "provider": f"provider of {one['urn']}",
-                        }
-                    )
-        if made:
-            file = self.stack.directory / "made.json"
-            file.write_text(json.dumps({"nameTable": table, "resources": made}))
-            told = ("--file", str(file), "--generate-code=false", "--protect=false")
-            imported = self.pulumi("import", *told, *UNASKED)
-            assert imported.returncode == 0, imported.stdout + imported.stderr
+        # a person looks in the account, by name and by the tags that all resources carry
+        found = [
+            (operation["resource"], thing.id)
+            for operation in pending
+            for thing in self.world.things()
+            if operation["type"] == "creating" and thing.urn == operation["resource"]["urn"]
+        ]
+        if found:
+            self.take_over(found)
         refreshed = self.pulumi("refresh", *UNASKED, "--clear-pending-creates")
         assert refreshed.returncode == 0, refreshed.stdout + refreshed.stderr
+
+    def take_over(self, found: list[tuple[Mapping[str, Any], str]]) -> None:
+        """Takes what exists into the state, as docs/operations.md says: resource and its id."""
+        table, made = {}, []
+        for one, identifier in found:
+            table |= {one["urn"]: one["parent"], f"provider of {one['urn']}": provider(one)}
+            made.append(
+                {
+                    "type": one["type"],
+                    "name": one["urn"].rpartition("::")[2],
+                    "id": identifier,
+                    "parent": one["urn"],
+                    "provider": f"provider of {one['urn']}",
+                }
+            )
+        file = self.stack.directory / "made.json"
+        file.write_text(json.dumps({"nameTable": table, "resources": made}))
+        told = ("--file", str(file), "--generate-code=false", "--protect=false")
+        imported = self.pulumi("import", *told, *UNASKED)
+        assert imported.returncode == 0, imported.stdout + imported.stderr
 
     @contextlib.contextmanager
     def rewound(self) -> Iterator[None]:
@@ -136,6 +143,12 @@ class Living:
         content = yaml.safe_load(self.stack.stack_file.read_text())
         change(content["config"])
         self.stack.stack_file.write_text(yaml.safe_dump(content))
+
+    def planned(self, urn: str) -> Mapping[str, Any]:
+        """What a preview would make of a resource."""
+        preview = self.pulumi("preview", "--json")
+        steps = json.loads(preview.stdout)["steps"]
+        return dict(next(step["newState"] for step in steps if step["urn"] == urn))
 
     def steps(self, *arguments: str) -> dict[str, str]:
         """What a preview would do: URN → operation, what stays the same left out."""

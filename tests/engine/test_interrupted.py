@@ -17,7 +17,7 @@ Begin = Callable[[str], contextlib.AbstractContextManager["Living"]]
 INTERRUPTIONS = 20
 pytestmark = pytest.mark.long
 UNASKED = ("--yes", "--skip-preview")
-KEY = "aws:kms/key:Key"
+KEY, BUCKET = "aws:kms/key:Key", "aws:s3/bucket:Bucket"
 
 
 def test_an_up_interrupted_at_random_steps_ends_as_if_it_had_not_been(living: Begin) -> None:
@@ -73,6 +73,32 @@ def test_what_somebody_deleted_is_noticed_and_made_again(deployed: Living) -> No
     assert deployed.in_state() == deployed.in_world()
     assert (lost.token, lost.id) not in deployed.in_state()
     assert lost.urn in {thing.urn for thing in deployed.world.things()}
+
+
+def test_what_was_made_without_an_answer_is_named_and_taken_over(living: Begin) -> None:
+    """Pulumi lives and knows nothing of it: a name is in use, and what has none is there twice."""
+    lost = {"what": "time-out", "seconds": 0, "on": "create", "when": "after"}
+    with living("dev") as environment:
+        told = [lost | {"type": KEY, "name": "dev-artifacts-key"}, lost | {"type": BUCKET}]
+        # the bucket waits for its key, which is made once more meanwhile
+        for kind in (KEY, BUCKET):
+            done = environment.pulumi("up", *UNASKED, faults=told)
+            assert done.returncode != 0
+            assert f"no answer in 0 s at create of {kind}" in done.stdout
+        beside = environment.in_world() - environment.in_state()
+        assert sorted(kind for kind, _ in beside) == [KEY, BUCKET]
+        (bucket,) = [one for one in environment.world.things() if one.token == BUCKET]
+
+        stopped = environment.pulumi("up", *UNASKED)
+        assert stopped.returncode != 0
+        assert "BucketAlreadyOwnedByYou" in stopped.stdout
+        assert bucket.id in stopped.stdout
+        environment.take_over([(environment.planned(bucket.urn), bucket.id)])
+        finished = environment.pulumi("up", *UNASKED)
+
+        assert finished.returncode == 0, finished.stdout
+        assert environment.in_world() - environment.in_state() == beside - {(BUCKET, bucket.id)}
+        assert environment.in_state() <= environment.in_world()
 
 
 @pytest.mark.parametrize(
