@@ -6,17 +6,15 @@ The only module that asks where an environment runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 
-from components.aws.network import NetworkIds
-from components.aws.oversight import OversightSettings
-from components.aws.place import AwsPlace, AwsPlaceArgs
-from components.aws.settings.identity import people_who_deploy
 from components.contract import CONTRACT_VERSION, SECRET_FIELDS, capabilities_of
-from components.local.place import LocalPlace, LocalPlaceArgs
 from stacks.settings import Settings
+
+if TYPE_CHECKING:
+    from components.aws.network import NetworkIds
 
 
 class Platform(pulumi.ComponentResource):
@@ -59,7 +57,10 @@ class Platform(pulumi.ComponentResource):
         network: NetworkIds | None,
     ) -> dict[str, pulumi.Input[Any]]:
         here = pulumi.ResourceOptions(parent=self)
+        # each place loads what it alone is made of, a third of the time that the imports take
         if settings.local is not None:
+            from components.local.place import LocalPlace, LocalPlaceArgs
+
             ports = settings.local.ports
             return LocalPlace(
                 "local",
@@ -75,6 +76,10 @@ class Platform(pulumi.ComponentResource):
                 ),
                 here,
             ).fields
+        from components.aws.oversight import OversightSettings
+        from components.aws.place import AwsPlace, AwsPlaceArgs
+        from components.aws.settings.identity import people_who_deploy
+
         assert settings.aws is not None, "settings hold the section of their place"  # noqa: S101
         return AwsPlace(
             settings.environment,

@@ -124,4 +124,6 @@ def _variables(directory: Path) -> dict[str, str]:
         "PULUMI_HOME": str(directory / "home"),
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "FALAJ_RUNNER": "offline",  # stacks.runner.OFFLINE, which imports Pulumi
+        "FALAJ_WITHOUT_DEBUG_MESSAGES": "1",  # to the language host; nobody asks for them here
+        **_STATE_AT_THE_END,
     }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
+import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,10 +15,10 @@ from typing import Any
 
 import pytest
 import yaml
-from world import World
+from world import VARIABLE, World
 
 from stacks.offline import Offline, offline
-from stacks.plan import packs
+from stacks.plan import packs, planned
 from stacks.settings import CONFIG_DIRECTORY, PROFILES
 
 UNASKED = ("--yes", "--skip-preview")
@@ -70,33 +73,57 @@ class Living:
         """What docs/operations.md says to type when an `up` was killed."""
         self._whole()
         self.pulumi("cancel", "--yes")
-        made, table = [], {}
         pending = self.deployment().get("pending_operations") or ()
         if not pending:
             return
-        for operation in pending:
-            one = operation["resource"]
-            # a person looks in the account, by name and by the tags that all resources carry
-            for thing in self.world.things():
-                if operation["type"] == "creating" and thing.urn == one["urn"]:
-                    table |= {one["urn"]: one["parent"], f"provider of {one['urn']}": provider(one)}
-                    made.append(
-                        {
-                            "type": one["type"],
-                            "name": one["urn"].rpartition("::")[2],
-                            "id": thing.id,
-                            "parent": one["urn"],
-                            "provider": f"provider of {one['urn']}",
-                        }
-                    )
-        if made:
-            file = self.stack.directory / "made.json"
-            file.write_text(json.dumps({"nameTable": table, "resources": made}))
-            told = ("--file", str(file), "--generate-code=false", "--protect=false")
-            imported = self.pulumi("import", *told, *UNASKED)
-            assert imported.returncode == 0, imported.stdout + imported.stderr
+        # a person looks in the account, by name and by the tags that all resources carry
+        found = [
+            (operation["resource"], thing.id)
+            for operation in pending
+            for thing in self.world.things()
+            if operation["type"] == "creating" and thing.urn == operation["resource"]["urn"]
+        ]
+        if found:
+            self.take_over(found)
         refreshed = self.pulumi("refresh", *UNASKED, "--clear-pending-creates")
         assert refreshed.returncode == 0, refreshed.stdout + refreshed.stderr
+
+    def take_over(self, found: list[tuple[Mapping[str, Any], str]]) -> None:
+        """Takes what exists into the state, as docs/operations.md says: resource and its id."""
+        table, made = {}, []
+        for one, identifier in found:
+            table |= {one["urn"]: one["parent"], f"provider of {one['urn']}": provider(one)}
+            made.append(
+                {
+                    "type": one["type"],
+                    "name": one["urn"].rpartition("::")[2],
+                    "id": identifier,
+                    "parent": one["urn"],
+                    "provider": f"provider of {one['urn']}",
+                }
+            )
+        file = self.stack.directory / "made.json"
+        file.write_text(json.dumps({"nameTable": table, "resources": made}))
+        told = ("--file", str(file), "--generate-code=false", "--protect=false")
+        imported = self.pulumi("import", *told, *UNASKED)
+        assert imported.returncode == 0, imported.stdout + imported.stderr
+
+    @contextlib.contextmanager
+    def rewound(self) -> Iterator[None]:
+        """What is done inside has not been done afterwards: a deployed environment serves again."""
+        state, before = self.stack.directory / "state", self.stack.directory / "before"
+        shutil.copytree(state, before)
+        with (
+            contextlib.closing(sqlite3.connect(self.stack.variables[VARIABLE])) as world,
+            contextlib.closing(sqlite3.connect(":memory:")) as kept,
+        ):
+            world.backup(kept)
+            try:
+                yield
+            finally:
+                kept.backup(world)
+                shutil.rmtree(state)
+                before.rename(state)
 
     def _whole(self) -> None:
         """Where a kill cut the state file short the copy beside it is the state one step before.
@@ -116,6 +143,12 @@ class Living:
         content = yaml.safe_load(self.stack.stack_file.read_text())
         change(content["config"])
         self.stack.stack_file.write_text(yaml.safe_dump(content))
+
+    def planned(self, urn: str) -> Mapping[str, Any]:
+        """What a preview would make of a resource."""
+        preview = self.pulumi("preview", "--json")
+        steps = json.loads(preview.stdout)["steps"]
+        return dict(next(step["newState"] for step in steps if step["urn"] == urn))
 
     def steps(self, *arguments: str) -> dict[str, str]:
         """What a preview would do: URN → operation, what stays the same left out."""
@@ -138,9 +171,7 @@ def living(environment: str) -> Iterator[Living]:
     """The environment with nothing in it yet, its teams to be deployed."""
     with offline(environment) as empty:
         path = empty.directory / "world.db"
-        stack = dataclasses.replace(
-            empty, variables=empty.variables | {"FALAJ_STANDIN_WORLD": str(path)}
-        )
+        stack = dataclasses.replace(empty, variables=empty.variables | {VARIABLE: str(path)})
         set_up = stack.pulumi(
             "config", "set", "--secret", "falaj:kubeconfig", standard_input="apiVersion: v1\n"
         )
@@ -152,6 +183,12 @@ def living(environment: str) -> Iterator[Living]:
 @pytest.fixture(name="living", scope="session")
 def _living() -> Callable[[str], contextlib.AbstractContextManager[Living]]:
     return living
+
+
+@pytest.fixture(scope="session")
+def plan_of() -> Callable[[str], list[dict[str, Any]]]:
+    """What an environment would be made of, planned once; only to be read."""
+    return functools.cache(planned)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -23,8 +23,8 @@ Succeed = Callable[[subprocess.CompletedProcess[str]], subprocess.CompletedProce
 
 
 @pytest.fixture(scope="module")
-def plan() -> list[dict[str, Any]]:
-    return planned("dev")
+def plan(plan_of: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return plan_of("dev")
 
 
 @pytest.fixture

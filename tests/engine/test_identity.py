@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from policy_decision import statements
 
 from stacks.offline import Offline, offline
 
@@ -42,10 +43,6 @@ def made(succeed: Succeed) -> Iterator[Made]:
         succeed(stack.pulumi("up", "--yes", "--skip-preview"))
         state = json.loads(succeed(stack.pulumi("stack", "export")).stdout)
         yield Made(stack, state["deployment"]["resources"])
-
-
-def statements(policy: str) -> list[dict[str, Any]]:
-    return list(json.loads(policy)["Statement"])
 
 
 def test_a_second_up_changes_nothing(made: Made, succeed: Succeed) -> None:

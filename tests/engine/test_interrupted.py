@@ -17,7 +17,7 @@ Begin = Callable[[str], contextlib.AbstractContextManager["Living"]]
 INTERRUPTIONS = 20
 pytestmark = pytest.mark.long
 UNASKED = ("--yes", "--skip-preview")
-KEY = "aws:kms/key:Key"
+KEY, BUCKET = "aws:kms/key:Key", "aws:s3/bucket:Bucket"
 
 
 def test_an_up_interrupted_at_random_steps_ends_as_if_it_had_not_been(living: Begin) -> None:
@@ -59,7 +59,7 @@ def test_an_up_interrupted_at_random_steps_ends_as_if_it_had_not_been(living: Be
 @pytest.fixture(scope="module")
 def deployed(living: Begin) -> Iterator[Living]:
     with living("dev") as environment:
-        assert environment.up().returncode == 0
+        assert environment.pulumi("up", *UNASKED).returncode == 0
         yield environment
 
 
@@ -75,6 +75,32 @@ def test_what_somebody_deleted_is_noticed_and_made_again(deployed: Living) -> No
     assert lost.urn in {thing.urn for thing in deployed.world.things()}
 
 
+def test_what_was_made_without_an_answer_is_named_and_taken_over(living: Begin) -> None:
+    """Pulumi lives and knows nothing of it: a name is in use, and what has none is there twice."""
+    lost = {"what": "time-out", "seconds": 0, "on": "create", "when": "after"}
+    with living("dev") as environment:
+        told = [lost | {"type": KEY, "name": "dev-artifacts-key"}, lost | {"type": BUCKET}]
+        # the bucket waits for its key, which is made once more meanwhile
+        for kind in (KEY, BUCKET):
+            done = environment.pulumi("up", *UNASKED, faults=told)
+            assert done.returncode != 0
+            assert f"no answer in 0 s at create of {kind}" in done.stdout
+        beside = environment.in_world() - environment.in_state()
+        assert sorted(kind for kind, _ in beside) == [KEY, BUCKET]
+        (bucket,) = [one for one in environment.world.things() if one.token == BUCKET]
+
+        stopped = environment.pulumi("up", *UNASKED)
+        assert stopped.returncode != 0
+        assert "BucketAlreadyOwnedByYou" in stopped.stdout
+        assert bucket.id in stopped.stdout
+        environment.take_over([(environment.planned(bucket.urn), bucket.id)])
+        finished = environment.pulumi("up", *UNASKED)
+
+        assert finished.returncode == 0, finished.stdout
+        assert environment.in_world() - environment.in_state() == beside - {(BUCKET, bucket.id)}
+        assert environment.in_state() <= environment.in_world()
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
@@ -86,19 +112,20 @@ def test_what_somebody_deleted_is_noticed_and_made_again(deployed: Living) -> No
     ],
     ids=["engine killed before", "after", "provider killed", "refused", "throttled"],
 )
-def test_an_interrupted_destroy_goes_on(living: Begin, fault: dict[str, Any], message: str) -> None:
-    with living("dev") as environment:
-        assert environment.pulumi("up", *UNASKED).returncode == 0
+def test_an_interrupted_destroy_goes_on(
+    deployed: Living, fault: dict[str, Any], message: str
+) -> None:
+    with deployed.rewound():
         told = [fault | {"on": "delete", "number": 7}]
-        first = environment.pulumi("destroy", "--yes", "--skip-preview", faults=told)
+        first = deployed.pulumi("destroy", *UNASKED, faults=told)
         assert first.returncode != 0
         assert message in first.stdout + first.stderr
         if first.returncode == -signal.SIGKILL:
-            environment.recover()
-        second = environment.pulumi("destroy", "--yes", "--skip-preview")
+            deployed.recover()
+        second = deployed.pulumi("destroy", *UNASKED)
 
         assert second.returncode == 0, second.stdout
-        assert environment.in_world() == environment.in_state() == set()
+        assert deployed.in_world() == deployed.in_state() == set()
 
 
 def test_a_killed_up_says_that_the_stack_is_locked_and_how_to_unlock_it(living: Begin) -> None:

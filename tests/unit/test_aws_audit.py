@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from policy_decision import statements
 from pydantic import ValidationError
 
 from components.aws.alarm_topic import AlarmTopic, AlarmTopicArgs
@@ -99,8 +100,8 @@ def test_a_trail_without_stores_selects_management_events_alone(record: Record) 
 
 def test_the_trail_writes_to_its_own_log_group_and_nothing_else(trail: Recording) -> None:
     group, role = trail.the("LogGroup"), trail.the("Role", "trail-role")
-    (allowed,) = json.loads(trail.the("RolePolicy").inputs["policy"])["Statement"]
-    (trust,) = json.loads(role.inputs["assumeRolePolicy"])["Statement"]
+    (allowed,) = statements(trail.the("RolePolicy").inputs["policy"])
+    (trust,) = statements(role.inputs["assumeRolePolicy"])
 
     assert trail.the("Trail").inputs["cloudWatchLogsGroupArn"] == f"arn:{group.name}:*"
     assert trail.the("Trail").inputs["cloudWatchLogsRoleArn"] == f"arn:{role.name}"
@@ -199,7 +200,7 @@ def test_alarms_and_events_of_this_environment_reach_the_encrypted_topic(record:
             AlarmTopicArgs(scope=SCOPE, key_arn=KEY, webhooks=["https://duty.bank.ae/falaj"]),
         )
     )
-    policy = json.loads(made.the("TopicPolicy").inputs["policy"])["Statement"]
+    policy = statements(made.the("TopicPolicy").inputs["policy"])
 
     assert made.the("Topic").inputs["kmsMasterKeyId"] == KEY
     assert TOPIC.endswith(made.the("Topic").inputs["name"])
@@ -219,7 +220,7 @@ def test_alarms_wait_in_an_encrypted_queue_that_only_the_topic_fills(record: Rec
     made = record(
         lambda: AlarmTopic("alarms", AlarmTopicArgs(scope=SCOPE, key_arn=KEY, queue=True))
     )
-    (allowed,) = json.loads(made.the("QueuePolicy").inputs["policy"])["Statement"]
+    (allowed,) = statements(made.the("QueuePolicy").inputs["policy"])
     subscription = made.the("TopicSubscription").inputs
 
     assert made.the("Queue").inputs["kmsMasterKeyId"] == KEY

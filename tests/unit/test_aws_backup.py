@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pulumi_aws as aws
 import pytest
+from policy_decision import statements
 from pydantic import ValidationError
 
 from components.aws.alarm_topic import AlarmTopic, AlarmTopicArgs
@@ -50,7 +51,7 @@ FOREIGN = {
 }
 
 
-def backup_of(record: Record, *, keep: bool = True, **settings: Any) -> Recording:
+def make(*, keep: bool = True, **settings: Any) -> Backup:
     args = BackupArgs(
         scope=SCOPE,
         settings=BackupSettings.model_validate(settings),
@@ -60,7 +61,11 @@ def backup_of(record: Record, *, keep: bool = True, **settings: Any) -> Recordin
         keep=keep,
         database_subnet_group="falaj-prod-database",
     )
-    return record(lambda: Backup("backup", args))
+    return Backup("backup", args)
+
+
+def backup_of(record: Record, *, keep: bool = True, **settings: Any) -> Recording:
+    return record(lambda: make(keep=keep, **settings))
 
 
 @pytest.fixture
@@ -112,18 +117,7 @@ def test_what_holds_data_is_backed_up_unless_it_says_none(
 ) -> None:
     def build() -> None:
         aws.s3.Bucket("store", tags=tags)
-        settings = BackupSettings()
-        Backup(
-            "backup",
-            BackupArgs(
-                scope=SCOPE,
-                settings=settings,
-                key_arn=KEY,
-                topic_arn=TOPIC,
-                allowed_regions=["me-central-1"],
-                keep=True,
-            ),
-        )
+        make()
 
     assert not_backed_up(record(build).resources, {TAG: STANDARD}) == left_out
 
@@ -211,7 +205,7 @@ def test_the_standard_policy_is_daily_and_stays_in_the_locked_range(backup: Reco
 def test_the_role_is_taken_by_the_service_for_this_account_and_may_read_objects(
     backup: Recording,
 ) -> None:
-    (trust,) = json.loads(backup.the("Role", "backup-role").inputs["assumeRolePolicy"])["Statement"]
+    (trust,) = statements(backup.the("Role", "backup-role").inputs["assumeRolePolicy"])
     attached = {one.inputs["policyArn"] for one in backup.of("RolePolicyAttachment")}
 
     assert trust["Principal"] == {"Service": ["backup.amazonaws.com"]}
@@ -267,22 +261,11 @@ def test_failed_jobs_and_missing_backups_reach_the_topic(backup: Recording) -> N
 def test_alarms_of_backups_are_let_in_by_the_policy_of_the_topic(record: Record) -> None:
     def build() -> None:
         AlarmTopic("alarms", AlarmTopicArgs(scope=SCOPE, key_arn=KEY))
-        settings = BackupSettings()
-        Backup(
-            "backup",
-            BackupArgs(
-                scope=SCOPE,
-                settings=settings,
-                key_arn=KEY,
-                topic_arn=TOPIC,
-                allowed_regions=["me-central-1"],
-                keep=True,
-            ),
-        )
+        make()
 
     made = record(build)
-    statements = json.loads(made.the("TopicPolicy").inputs["policy"])["Statement"]
-    patterns = [str(one["Condition"]["ArnLike"]["aws:SourceArn"]).rstrip("*") for one in statements]
+    allowed = statements(made.the("TopicPolicy").inputs["policy"])
+    patterns = [str(one["Condition"]["ArnLike"]["aws:SourceArn"]).rstrip("*") for one in allowed]
     named = [one.inputs["name"] for one in made.of("MetricAlarm") + made.of("EventRule")]
 
     for name in named:
@@ -335,7 +318,7 @@ def test_the_copying_job_reads_its_buckets_and_its_secret_and_writes_nothing(
     record: Record,
 ) -> None:
     made, _ = off_site(record)
-    allowed = json.loads(made.the("RolePolicy").inputs["policy"])["Statement"]
+    allowed = statements(made.the("RolePolicy").inputs["policy"])
 
     assert {action for one in allowed for action in one["Action"]} == {
         *("s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject", "kms:Decrypt"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pytest
+from policy_decision import by_sid
 from pulumi.runtime import mocks
 
 from components.aws.cluster import LOG_TYPES
@@ -103,10 +104,6 @@ def compute(graph: Graph, record: Record) -> Recording:
     return record(lambda: Compute("prod", ARGS))
 
 
-def statements(policy: str) -> dict[str, dict[str, Any]]:
-    return {one["Sid"]: one for one in json.loads(policy)["Statement"]}
-
-
 # --- control plane --------------------------------------------------------------------------------
 
 
@@ -128,7 +125,7 @@ def test_secrets_are_encrypted_under_the_key_of_the_cluster_domain(compute: Reco
         "resources": ["secrets"],
     }
     policy = compute.the("RolePolicy", "cluster-secrets").inputs["policy"]
-    assert statements(policy)["EncryptsSecrets"]["Resource"] == ["arn:cluster-key"]
+    assert by_sid(policy)["EncryptsSecrets"]["Resource"] == ["arn:cluster-key"]
 
 
 def test_every_log_is_written_to_a_group_that_is_there_before_the_cluster(
@@ -320,7 +317,7 @@ def test_an_add_on_has_its_own_identity_before_its_pods_start(
 
     assert association.inputs["namespace"] == "kube-system"
     assert association.inputs["roleArn"] == f"arn:{made.name}"
-    (trust,) = statements(made.inputs["assumeRolePolicy"]).values()
+    (trust,) = by_sid(made.inputs["assumeRolePolicy"]).values()
     assert trust["Principal"] == {"Service": ["pods.eks.amazonaws.com"]}
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
     (addon,) = (one for one in compute.of("Addon") if one.inputs["addonName"] == add_on)
@@ -328,7 +325,7 @@ def test_an_add_on_has_its_own_identity_before_its_pods_start(
 
 
 def test_the_driver_of_volumes_may_hand_their_key_on(compute: Recording) -> None:
-    allowed = statements(compute.the("RolePolicy", "ebs-csi-driver-volumes").inputs["policy"])
+    allowed = by_sid(compute.the("RolePolicy", "ebs-csi-driver-volumes").inputs["policy"])
 
     assert set(allowed["UsesKeyOfVolumes"]["Action"]) == {
         *("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext"),
@@ -461,7 +458,7 @@ def test_interruptions_reach_the_queue_under_our_key(compute: Recording) -> None
     assert {(one["source"][0], one["detail-type"][0]) for one in patterns} == set(EVENTS.values())
     assert {one.inputs["arn"] for one in targets} == {f"arn:{queue.name}"}
     assert len(targets) == len(EVENTS)
-    policy = statements(compute.the("QueuePolicy").inputs["policy"])
+    policy = by_sid(compute.the("QueuePolicy").inputs["policy"])
     tell = policy["EventsTell"]
     assert tell["Principal"] == {"Service": ["events.amazonaws.com"]}
     source = "arn:aws:events:me-central-1:123456789012:rule/falaj-prod-interruptions-*"
@@ -472,7 +469,7 @@ def test_interruptions_reach_the_queue_under_our_key(compute: Recording) -> None
 
 
 def test_karpenter_touches_only_what_carries_the_clusters_tag(compute: Recording) -> None:
-    allowed = statements(compute.the("RolePolicy", "controller-nodes").inputs["policy"])
+    allowed = by_sid(compute.the("RolePolicy", "controller-nodes").inputs["policy"])
     tag = f"kubernetes.io/cluster/{NAME}"
 
     for sid in ("EndsItsNodes", "NamesItsNodes", "TakesItsLaunchTemplates"):
@@ -490,7 +487,7 @@ def test_karpenter_touches_only_what_carries_the_clusters_tag(compute: Recording
 
 
 def test_karpenter_may_hand_on_the_key_of_its_nodes_disks(compute: Recording) -> None:
-    allowed = statements(compute.the("RolePolicy", "controller-key").inputs["policy"])
+    allowed = by_sid(compute.the("RolePolicy", "controller-key").inputs["policy"])
 
     assert allowed["GrantsKeyToVolumes"]["Resource"] == ["arn:cluster-key"]
 

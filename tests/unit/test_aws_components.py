@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pytest
+from policy_decision import statements
 
 from components.aws.node_pool import GPU_TAINT
 from components.aws.place import AwsPlace, AwsPlaceArgs
@@ -45,11 +46,6 @@ Record = Callable[[Callable[[], object]], "Recording"]
 @pytest.fixture
 def place(record: Record) -> Recording:
     return record(lambda: AwsPlace("dev", AwsPlaceArgs(**ARGS)))
-
-
-def statements(policy: str) -> dict[str, dict[str, Any]]:
-    """Statement id → statement of a policy document."""
-    return {one["Sid"]: one for one in json.loads(policy)["Statement"]}
 
 
 def test_the_provider_is_pinned_to_region_and_account(place: Recording) -> None:
@@ -169,5 +165,5 @@ def test_the_place_fills_the_contract_from_what_it_made(record: Record) -> None:
     assert seen["teams"]["credit"]["namespace"] == "credit"
     assert seen["teams"]["credit"]["role"] == "arn:dev-identity-team-credit-role"
     assert seen["kubeconfig"] == "apiVersion: v1"
-    residency = json.loads(seen["organisation_policy"])["Statement"][0]
+    residency = statements(seen["organisation_policy"])[0]
     assert residency["Condition"] == {"StringNotEquals": {"aws:RequestedRegion": ["me-central-1"]}}

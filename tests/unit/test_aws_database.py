@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from policy_decision import statements
 from pydantic import ValidationError
 
 from components.aws.database import Database, DatabaseArgs, existing_database
@@ -146,7 +146,7 @@ def test_rds_takes_the_monitoring_role_for_this_account_alone(
 ) -> None:
     recording = made()
     role = recording.the("Role", "monitoring-role")
-    (trust,) = json.loads(role.inputs["assumeRolePolicy"])["Statement"]
+    (trust,) = statements(role.inputs["assumeRolePolicy"])
 
     assert trust["Principal"] == {"Service": ["monitoring.rds.amazonaws.com"]}
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}

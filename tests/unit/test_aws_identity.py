@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from policy_decision import Request, condition_keys, decide, statements
 
 from components.aws.access import (
     BUCKET_DOMAINS,
@@ -106,15 +107,15 @@ def iam_roles(made: Recording) -> list[Recorded]:
     return [one for one in made.of("Role") if one.type.startswith("aws:")]
 
 
-def statements(made: Recording, role: str) -> list[dict[str, Any]]:
-    return [one for policy in policies(made, role) for one in json.loads(policy)["Statement"]]
+def allowed_of(made: Recording, role: str) -> list[dict[str, Any]]:
+    return [one for policy in policies(made, role) for one in statements(policy)]
 
 
 class Asks:
     """What a role may do, its policies, the boundary and a key's policy taken together."""
 
-    def __init__(self, iam: Any, made: Recording) -> None:
-        self.iam, self.made = iam, made
+    def __init__(self, made: Recording) -> None:
+        self.made = made
         self.boundary = text(
             *boundary_statements(
                 BoundaryArgs(scope=SCOPE, allowed_regions=(REGION,), keep=True),
@@ -123,26 +124,14 @@ class Asks:
 
     def allows(self, role: str, action: str, resource: str, **context: Any) -> bool:
         key = context.pop("key_policy", None)
-        request = self.iam.Request(
+        request = Request(
             action=action,
             resource=resource,
             principal=SCOPE.role_arn(role),
-            context={
-                "aws:PrincipalArn": SCOPE.role_arn(role),
-                "aws:RequestedRegion": REGION,
-                "kms:CallerAccount": ACCOUNT,
-                **{name.replace("__", ":"): value for name, value in context.items()},
-            },
+            context=condition_keys(**context),
         )
-        return bool(
-            self.iam.allowed(
-                request,
-                identity=policies(self.made, role),
-                boundary=self.boundary,
-                resource=key,
-                resource_must_allow=key is not None,
-            )
-        )
+        own = policies(self.made, role)
+        return decide(request, identity=own, boundary=self.boundary, key=key) == "allowed"
 
     def on_objects(self, role: str, prefix: str) -> set[str]:
         bucket, _, path = prefix.partition("/")
@@ -169,8 +158,8 @@ class Asks:
 
 
 @pytest.fixture
-def asks(iam: Any, made: Recording) -> Asks:
-    return Asks(iam, made)
+def asks(made: Recording) -> Asks:
+    return Asks(made)
 
 
 @pytest.mark.parametrize("role", EXPECTED)
@@ -249,7 +238,7 @@ def test_an_allow_has_no_wildcard_but_where_aws_knows_no_resource(
     unscoped = {
         a for one in IDENTITIES.get(role, ()) and IDENTITIES[role].unscoped for a in one.actions
     }
-    for statement in statements(made, role):
+    for statement in allowed_of(made, role):
         assert statement["Effect"] == "Allow"
         assert {action for action in statement["Action"] if "*" in action} <= groups
         if "*" in statement["Resource"]:
@@ -269,7 +258,7 @@ def test_the_trust_of_a_role_matches_the_service_account_of_its_association(
 
     assert len(roles) == len(associations) == len(EXPECTED)
     for role in roles:
-        (trust,) = json.loads(role.inputs["assumeRolePolicy"])["Statement"]
+        (trust,) = statements(role.inputs["assumeRolePolicy"])
         association = associations[f"arn:{role.name}"]
         assert trust["Principal"] == {"Service": ["pods.eks.amazonaws.com"]}
         assert trust["Condition"]["StringEquals"] == {
@@ -304,15 +293,15 @@ def test_without_a_cluster_there_are_roles_and_no_associations(record: Record) -
 
 def test_policies_name_only_keys_that_were_handed_down(made: Recording) -> None:
     for role in EXPECTED:
-        for statement in statements(made, role):
+        for statement in allowed_of(made, role):
             for arn in statement["Resource"]:
                 if ":kms:" in arn:
                     assert arn in KEYS.values(), arn
 
 
-def test_with_keys_of_their_own_teams_open_theirs_alone(record: Record, iam: Any) -> None:
+def test_with_keys_of_their_own_teams_open_theirs_alone(record: Record) -> None:
     made = build(record, team_key_arns=TEAM_KEYS)
-    asks = Asks(iam, made)
+    asks = Asks(made)
 
     def may(role: str, action: str, team: str) -> bool:
         args = DomainKeyArgs(scope=SCOPE, team=team, settings=KeySettings(), keep=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from policy_decision import by_sid
 from pydantic import ValidationError
 
 from components.aws.image_registry import ImageRegistry, ImageRegistryArgs, filled_by
@@ -38,10 +39,6 @@ def built(
         settings=ImageRegistrySettings(**settings),
     )
     return record(lambda: ImageRegistry("images", args))
-
-
-def statements(policy: str) -> dict[str, dict[str, Any]]:
-    return {one["Sid"]: one for one in json.loads(policy)["Statement"]}
 
 
 def of_repository(found: Recording, kind: str) -> dict[str, Recorded]:
@@ -83,7 +80,7 @@ def test_a_lifecycle_deletes_nothing_that_has_a_tag(record: Record) -> None:
 
 def test_nobody_outside_the_account_reads_a_repository_but_aws_services(record: Record) -> None:
     for one in built(record).of("RepositoryPolicy"):
-        (deny,) = statements(one.inputs["policy"]).values()
+        (deny,) = by_sid(one.inputs["policy"]).values()
         assert (deny["Effect"], deny["Action"]) == ("Deny", ["ecr:*"])
         assert deny["Condition"] == {
             "StringNotEquals": {"aws:PrincipalAccount": ACCOUNT},
@@ -97,7 +94,7 @@ def test_accounts_of_the_organisation_pull_where_it_is_named_and_do_nothing_else
 ) -> None:
     organisation = "o-a1b2c3d4e5"
     for one in built(record, organisation_id=organisation).of("RepositoryPolicy"):
-        found = statements(one.inputs["policy"])
+        found = by_sid(one.inputs["policy"])
         assert found["DenyFromOutside"]["Condition"]["StringNotEquals"] == {
             "aws:PrincipalOrgID": organisation
         }
@@ -151,7 +148,7 @@ def test_what_a_cache_makes_has_our_key_policy_and_lifecycle(record: Record) -> 
         assert template["imageTagMutability"] == "IMMUTABLE"
         assert template["encryptionConfigurations"] == [{"encryptionType": "KMS", "kmsKey": KEY}]
         assert template["customRoleArn"] == f"arn:{role.name}"
-        assert "DenyFromOutside" in statements(template["repositoryPolicy"])
+        assert "DenyFromOutside" in by_sid(template["repositoryPolicy"])
         assert json.loads(template["lifecyclePolicy"])["rules"]
     assert rules["falaj-dev/docker.io"]["upstreamRegistryUrl"] == "registry-1.docker.io"
     assert rules["falaj-dev/docker.io"]["credentialArn"] == LOGIN
@@ -160,9 +157,9 @@ def test_what_a_cache_makes_has_our_key_policy_and_lifecycle(record: Record) -> 
 
 def test_the_role_that_makes_repositories_may_use_the_key_through_ecr_alone(record: Record) -> None:
     found = built(record, pull_through={"quay.io": {}})
-    trust = statements(found.the("Role", "images-maker-role").inputs["assumeRolePolicy"])
+    trust = by_sid(found.the("Role", "images-maker-role").inputs["assumeRolePolicy"])
     (policy,) = found.of("RolePolicy")
-    allowed = statements(policy.inputs["policy"])
+    allowed = by_sid(policy.inputs["policy"])
 
     assert trust["ServiceAssumes"]["Principal"] == {"Service": ["ecr.amazonaws.com"]}
     assert allowed["MakeRepositories"]["Resource"] == [
@@ -177,7 +174,7 @@ def test_the_role_that_makes_repositories_may_use_the_key_through_ecr_alone(reco
 def test_trap_5_nodes_may_import_and_create_at_the_first_pull(record: Record) -> None:
     """The read-only policy of nodes holds neither right; the registry's policy gives both."""
     found = built(record, pull_through={"quay.io": {}, "registry.k8s.io": {}})
-    (allow,) = statements(found.the("RegistryPolicy").inputs["policy"]).values()
+    (allow,) = by_sid(found.the("RegistryPolicy").inputs["policy"]).values()
     prefixes = {one.inputs["ecrRepositoryPrefix"] for one in found.of("PullThroughCacheRule")}
 
     assert set(allow["Action"]) == {"ecr:BatchImportUpstreamImage", "ecr:CreateRepository"}

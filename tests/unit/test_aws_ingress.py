@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from policy_decision import statements
 from pydantic import ValidationError
 
 from components.aws.ingress import NAMESPACE, SERVICE_ACCOUNT, Ingress, IngressArgs
@@ -89,7 +89,7 @@ def test_each_host_is_a_name_of_the_load_balancer_in_the_private_zone(record: Re
 
 
 def test_the_controller_looks_around_and_registers_in_one_target_group(ingress: Recording) -> None:
-    allowed = json.loads(ingress.the("RolePolicy").inputs["policy"])["Statement"]
+    allowed = statements(ingress.the("RolePolicy").inputs["policy"])
     look, register = allowed
 
     assert {action.partition(":")[2][:8] for action in look["Action"]} == {"Describe"}
@@ -120,7 +120,7 @@ def test_a_load_balancer_of_somebody_else_gets_the_gateways_pods_and_nothing_is_
     record: Record,
 ) -> None:
     made = ingress_of(record, mode="existing", reason="the network team's", existing=EXISTING)
-    register = json.loads(made.the("RolePolicy").inputs["policy"])["Statement"][1]
+    register = statements(made.the("RolePolicy").inputs["policy"])[1]
     rule = made.the("SecurityGroupIngressRule").inputs
 
     assert made.of("LoadBalancer") + made.of("TargetGroup") + made.of("Record") == []

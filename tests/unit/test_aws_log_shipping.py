@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from policy_decision import by_sid, statements
 from pydantic import ValidationError
 
 from components.aws.log_shipping import CONTROL_PLANE, LogShipping, LogShippingArgs, SiemNetwork
@@ -48,10 +48,10 @@ def shipping_of(record: Record, **settings: Any) -> tuple[Recording, LogShipping
     return recording, made[0]
 
 
-def statements(made: Recording, role: str) -> dict[str, dict[str, Any]]:
+def allowed_of(made: Recording, role: str) -> dict[str, dict[str, Any]]:
     """Of the policy of the role `role`, by their names."""
     policy = made.the("RolePolicy", role).inputs["policy"]
-    return {one["Sid"]: one for one in json.loads(policy)["Statement"]}
+    return by_sid(policy)
 
 
 def test_the_control_planes_log_group_is_streamed_to_the_bucket_under_the_log_key(
@@ -76,7 +76,7 @@ def test_the_control_planes_log_group_is_streamed_to_the_bucket_under_the_log_ke
 
 def test_the_stream_writes_where_it_delivers_and_nowhere_else(record: Record) -> None:
     made, _ = shipping_of(record)
-    allowed = statements(made, "stream")
+    allowed = allowed_of(made, "stream")
     delivered = made.the("FirehoseDeliveryStream").inputs["extendedS3Configuration"]
 
     assert delivered["roleArn"] == "arn:logs-stream-role"
@@ -93,7 +93,7 @@ def test_cloudwatch_logs_sends_to_this_stream_alone(record: Record) -> None:
     name = made.the("FirehoseDeliveryStream").inputs["name"]
 
     assert made.the("LogSubscriptionFilter").inputs["roleArn"] == "arn:logs-subscription-role"
-    assert statements(made, "subscription")["SendToStream"]["Resource"] == [
+    assert allowed_of(made, "subscription")["SendToStream"]["Resource"] == [
         SCOPE.arn("firehose", f"deliverystream/{name}")
     ]
 
@@ -127,8 +127,8 @@ def test_without_a_siem_nothing_else_reads_the_logs(record: Record) -> None:
 
 def test_a_siem_of_another_account_reads_its_prefixes_with_an_external_id(record: Record) -> None:
     made, _ = shipping_of(record, siem=S3_SIEM, control_plane=False)
-    (trust,) = json.loads(made.the("Role", "siem-role").inputs["assumeRolePolicy"])["Statement"]
-    allowed = statements(made, "siem")
+    (trust,) = statements(made.the("Role", "siem-role").inputs["assumeRolePolicy"])
+    allowed = allowed_of(made, "siem")
 
     assert trust["Principal"] == {"AWS": ["arn:aws:iam::210987654321:root"]}
     assert trust["Condition"] == {"StringEquals": {"sts:ExternalId": "falaj-prod-siem-01"}}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pytest
+from policy_decision import statements
 
 from components.aws.egress import EVERYWHERE, endpoint_in
 from components.aws.endpoints import policy_of
@@ -44,11 +44,6 @@ def closed(record: Record) -> Recording:
 @pytest.fixture
 def listed(record: Record) -> Recording:
     return build(record, **LISTED)
-
-
-def statements(endpoint: Recorded) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(endpoint.inputs["policy"])["Statement"]
-    return found
 
 
 def endpoints(recording: Recording) -> dict[str, Recorded]:
@@ -143,7 +138,7 @@ def test_isolated_subnets_are_closed_to_all_but_this_network(closed: Recording) 
 def test_all_traffic_is_logged_under_the_key_of_the_logs(record: Record, *, keep: bool) -> None:
     network = build(record, keep=keep, **LISTED)
     log = network.the("FlowLog").inputs
-    role = json.loads(network.the("Role", "flow-role").inputs["assumeRolePolicy"])["Statement"][0]
+    role = statements(network.the("Role", "flow-role").inputs["assumeRolePolicy"])[0]
 
     assert (log["trafficType"], log["vpcId"]) == ("ALL", "id:prod-vpc")
     assert log["logDestination"] == "arn:prod-flow-records"
@@ -160,8 +155,8 @@ def test_all_traffic_is_logged_under_the_key_of_the_logs(record: Record, *, keep
 
 
 def test_a_late_record_cannot_bring_a_deleted_group_back(closed: Recording) -> None:
-    policy = json.loads(closed.the("RolePolicy", "flow").inputs["policy"])
-    actions = {action for one in policy["Statement"] for action in one["Action"]}
+    allowed = statements(closed.the("RolePolicy", "flow").inputs["policy"])
+    actions = {action for one in allowed for action in one["Action"]}
 
     assert "logs:PutLogEvents" in actions
     assert not actions & {"logs:CreateLogGroup", "logs:*", "logs:Create*"}
@@ -275,7 +270,7 @@ def loose(statement: dict[str, Any]) -> bool:
 
 def test_every_endpoint_allows_something_and_pins_it_to_the_account(closed: Recording) -> None:
     for service, endpoint in endpoints(closed).items():
-        found = statements(endpoint)
+        found = statements(endpoint.inputs["policy"])
         assert "Allow" in {one["Effect"] for one in found}, service
         free = [one for one in found if loose(one)]
         if service == "s3":
@@ -289,7 +284,11 @@ def test_every_endpoint_allows_something_and_pins_it_to_the_account(closed: Reco
 def test_layers_of_images_are_read_with_no_condition_on_who_asks(closed: Recording) -> None:
     """The registry signs the address of a layer: the request carries none of our accounts."""
     layers = f"arn:aws:s3:::prod-{REGION}-starport-layer-bucket/*"
-    (found,) = (one for one in statements(endpoints(closed)["s3"]) if layers in one["Resource"])
+    (found,) = (
+        one
+        for one in statements(endpoints(closed)["s3"].inputs["policy"])
+        if layers in one["Resource"]
+    )
 
     assert found["Effect"] == "Allow"
     assert "Condition" not in found

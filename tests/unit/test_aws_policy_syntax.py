@@ -10,6 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
+from policy_decision import statements
 
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.aws.settings.cluster import ExistingCluster
@@ -55,10 +56,6 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield boto3.client("iam", region_name="me-central-1")
 
 
-def statements_of(policy: str) -> list[dict[str, Any]]:
-    return list(json.loads(policy)["Statement"])
-
-
 def test_iam_takes_every_policy_and_every_trust(place: Recording, account: Any) -> None:
     policies = [*place.of("RolePolicy"), *place.of("Policy")]
     roles = [one for one in place.of("Role") if one.type.startswith("aws:")]
@@ -92,7 +89,7 @@ def test_statement_ids_are_unique_and_plain(place: Recording) -> None:
 
     assert len(policies) > 20
     for policy in policies:
-        ids = [statement["Sid"] for statement in statements_of(policy)]
+        ids = [statement["Sid"] for statement in statements(policy)]
         assert len(set(ids)) == len(ids)
         assert all(one.isalnum() and one.isascii() for one in ids), ids
 
@@ -127,7 +124,7 @@ def test_every_principal_of_a_key_policy_is_made_here_or_named_by_another_part(
     named = {
         arn.partition(":role/")[2]
         for key in place.of("Key")
-        for statement in statements_of(key.inputs["policy"])
+        for statement in statements(key.inputs["policy"])
         for arn in statement.get("Condition", {}).get("ArnLike", {}).get("aws:PrincipalArn", ())
     }
     strangers = {

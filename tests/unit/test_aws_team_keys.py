@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from policy_decision import Request, decide
+from policy_decision import Request, decide, verdict
 
 from components.aws.access import IDENTITIES, TEAM_BUCKETS, identities, team_role
 from components.aws.place import AwsPlace, AwsPlaceArgs
@@ -122,11 +122,11 @@ class Estate:
             for arn, policy in resources.items()
         )
 
-    def kms(self, iam: Any, role: str, action: str, key: str) -> bool:
+    def kms(self, role: str, action: str, key: str) -> bool:
         """Whether the policy of a key lets `role` use it through S3; a stray key lets anybody."""
         if key == STRAY:
             return True
-        request = iam.Request(
+        request = Request(
             action=action,
             resource=key,
             principal=SCOPE.role_arn(role),
@@ -138,14 +138,14 @@ class Estate:
             },
         )
         name = key.removeprefix("arn:")
-        return bool(iam.verdict(self.made.the("Key", name).inputs["policy"], request) == "allow")
+        return bool(verdict(self.made.the("Key", name).inputs["policy"], request) == "allowed")
 
-    def written(self, iam: Any, key: str, buckets: tuple[str, ...] = TEAM_BUCKETS) -> Iterator[Any]:
+    def written(self, key: str, buckets: tuple[str, ...] = TEAM_BUCKETS) -> Iterator[Any]:
         """(Role, key that S3 then encrypts with) for each upload to `key` that succeeds."""
         ways: tuple[Way, ...] = ("door of credit", "door of fraud", "bucket")
         for way, bucket, role, named in itertools.product(ways, buckets, ROLES, NAMED):
             encrypts = named or OF_ALL
-            if self.kms(iam, role, "kms:GenerateDataKey", encrypts) and self.takes(
+            if self.kms(role, "kms:GenerateDataKey", encrypts) and self.takes(
                 way, f"{bucket}/{key}", role, "s3:PutObject", named
             ):
                 yield role, encrypts
@@ -166,8 +166,8 @@ def estate(record: Record) -> Estate:
 BELOW = "teams/credit/loans/1"
 
 
-def test_into_a_team_s_folders_comes_nothing_under_another_key(estate: Estate, iam: Any) -> None:
-    found = set(estate.written(iam, BELOW))
+def test_into_a_team_s_folders_comes_nothing_under_another_key(estate: Estate) -> None:
+    found = set(estate.written(BELOW))
 
     # AWS Backup, which alone takes its role, brings an object back under the key that it had, or
     # under the one that a restore names; never under the bucket's
@@ -184,55 +184,51 @@ def test_into_a_team_s_folders_comes_nothing_under_another_key(estate: Estate, i
     ],
 )
 def test_and_would_without_any_one_of_the_statements_that_hold_it(
-    estate: Estate, iam: Any, sid: str, stranger: tuple[str, str]
+    estate: Estate, sid: str, stranger: tuple[str, str]
 ) -> None:
     estate.without = frozenset({sid})
 
-    assert stranger in set(estate.written(iam, BELOW, ("data",)))
+    assert stranger in set(estate.written(BELOW, ("data",)))
 
 
-def test_beside_the_folders_of_teams_comes_nothing_under_their_keys(
-    estate: Estate, iam: Any
-) -> None:
+def test_beside_the_folders_of_teams_comes_nothing_under_their_keys(estate: Estate) -> None:
     for path in ("mlflow/1/model", "lake/shared/rates/1", "registry/1", "teams"):
-        keys = {key for _, key in estate.written(iam, path)}
+        keys = {key for _, key in estate.written(path)}
         assert keys == {OF_ALL}, path
 
 
-def test_the_artifact_proxy_serves_what_is_shared_and_no_team(estate: Estate, iam: Any) -> None:
-    assert ("tracking", OF_ALL) in set(estate.written(iam, "mlflow/1/model", ("artifacts",)))
+def test_the_artifact_proxy_serves_what_is_shared_and_no_team(estate: Estate) -> None:
+    assert ("tracking", OF_ALL) in set(estate.written("mlflow/1/model", ("artifacts",)))
     for key in (*OF_TEAM.values(), OF_ALL):
-        assert ("tracking", key) not in set(estate.written(iam, BELOW))
+        assert ("tracking", key) not in set(estate.written(BELOW))
     assert not any(one.of_teams for one in IDENTITIES["tracking"].prefixes)
 
 
-def readers(estate: Estate, iam: Any, bucket: str, *, deleted: frozenset[str]) -> set[str]:
+def readers(estate: Estate, bucket: str, *, deleted: frozenset[str]) -> set[str]:
     """Who opens an object of credit; KMS uses no key that is scheduled for deletion, for nobody."""
-    written = {key for role, key in estate.written(iam, BELOW, (bucket,)) if role != "backup"}
+    written = {key for role, key in estate.written(BELOW, (bucket,)) if role != "backup"}
     ways: tuple[Way, ...] = ("door of credit", "bucket")
     return {
         role
         for role, key, way in itertools.product(ROLES, written - deleted, ways)
-        if estate.kms(iam, role, "kms:Decrypt", key)
+        if estate.kms(role, "kms:Decrypt", key)
         and estate.takes(way, f"{bucket}/{BELOW}", role, "s3:GetObject", None)
     }
 
 
 @pytest.mark.parametrize("bucket", TEAM_BUCKETS)
 def test_a_team_s_objects_are_read_by_few_and_once_its_key_goes_by_nobody(
-    estate: Estate, iam: Any, bucket: str
+    estate: Estate, bucket: str
 ) -> None:
     # that serving opens models alone is said by its role (test_aws_identity)
     few = {"team-credit", "backup", COPIER, "serving"}
 
-    assert readers(estate, iam, bucket, deleted=frozenset()) == few
-    assert readers(estate, iam, bucket, deleted=frozenset({OF_TEAM["credit"]})) == set()
-    assert readers(estate, iam, bucket, deleted=frozenset({OF_TEAM["fraud"]})) == few
+    assert readers(estate, bucket, deleted=frozenset()) == few
+    assert readers(estate, bucket, deleted=frozenset({OF_TEAM["credit"]})) == set()
+    assert readers(estate, bucket, deleted=frozenset({OF_TEAM["fraud"]})) == few
 
 
-def test_break_glass_alone_lets_a_team_s_key_go_and_brings_it_back(
-    estate: Estate, iam: Any
-) -> None:
+def test_break_glass_alone_lets_a_team_s_key_go_and_brings_it_back(estate: Estate) -> None:
     policies = {one.inputs["name"]: one.inputs["policy"] for one in estate.made.of("Policy")}
     boundary = policies[SCOPE.name("boundary")]
     deploying = [text for name, text in policies.items() if "-deploy-" in name]
@@ -243,21 +239,19 @@ def test_break_glass_alone_lets_a_team_s_key_go_and_brings_it_back(
             for one in estate.made.of("RolePolicy")
             if one.inputs["role"] == SCOPE.name(role)
         ]
-        request = iam.Request(
+        request = Request(
             action=action,
             resource=SCOPE.arn("kms", "key/of-credit"),
             principal=SCOPE.role_arn(role),
             context={"aws:PrincipalArn": SCOPE.role_arn(role), "aws:RequestedRegion": REGION},
         )
-        return bool(
-            iam.allowed(
-                request,
-                identity=[*own, *(deploying if role in ("apply", "break-glass") else [])],
-                boundary=boundary,
-                resource=estate.made.the("Key", "prod-team-credit").inputs["policy"],
-                resource_must_allow=True,
-            )
+        decision = decide(
+            request,
+            identity=[*own, *(deploying if role in ("apply", "break-glass") else [])],
+            boundary=boundary,
+            key=estate.made.the("Key", "prod-team-credit").inputs["policy"],
         )
+        return decision == "allowed"
 
     assert deploying
     for action in ("kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion", "kms:EnableKey"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from policy_decision import Request, statements, verdict
 
 from components.aws.endpoints import policy_of
 from components.aws.foundation import Foundation, FoundationArgs
@@ -88,9 +89,9 @@ def test_state_is_kept_versioned_and_under_a_key_of_its_own(record: Record) -> N
     assert "DenyWithoutTls" in made.the("BucketPolicy").inputs["policy"]
 
 
-def asks(iam: Any, made: Recording, key: str, action: str, *, by: str, via: str = "") -> bool:
+def asks(made: Recording, key: str, action: str, *, by: str, via: str = "") -> bool:
     """Whether the policy of a key lets a role act, by itself or through a service."""
-    request = iam.Request(
+    request = Request(
         action=action,
         resource="the key",
         principal=by,
@@ -102,11 +103,11 @@ def asks(iam: Any, made: Recording, key: str, action: str, *, by: str, via: str 
             **({"kms:ViaService": f"{via}.me-central-1.amazonaws.com"} if via else {}),
         },
     )
-    return bool(iam.verdict(made.the("Key", key).inputs["policy"], request) == "allow")
+    return bool(verdict(made.the("Key", key).inputs["policy"], request) == "allowed")
 
 
 def test_whoever_bootstraps_looks_after_the_key_of_the_state_and_keeps_the_first_state(
-    iam: Any, record: Record
+    record: Record,
 ) -> None:
     made = ground(record)
     changes = ("kms:PutKeyPolicy", "kms:CreateAlias", "kms:TagResource", "kms:EnableKeyRotation")
@@ -116,27 +117,27 @@ def test_whoever_bootstraps_looks_after_the_key_of_the_state_and_keeps_the_first
     apply = "arn:aws:iam::123456789012:role/falaj-prod-apply"
 
     for action, via in needs:
-        assert asks(iam, made, "state", action, by=ADMINISTRATOR, via=via), action
-        assert asks(iam, made, "state", action, by=apply, via=via), action
+        assert asks(made, "state", action, by=ADMINISTRATOR, via=via), action
+        assert asks(made, "state", action, by=apply, via=via), action
         for stranger in (
             ADMINISTRATOR.replace("_01", "_02"),
             "arn:aws:iam::123456789012:role/falaj-prod-plan",
             "arn:aws:iam::123456789012:role/administrator",
         ):
             reads = action == "kms:Decrypt" and stranger.endswith("plan")
-            assert asks(iam, made, "state", action, by=stranger, via=via) is reads, action
+            assert asks(made, "state", action, by=stranger, via=via) is reads, action
     assert "bypassPolicyLockoutSafetyCheck" not in made.the("Key", "state").inputs
 
 
 def test_whoever_bootstraps_starts_the_runner_and_uses_no_other_key_than_its_disks(
-    iam: Any, record: Record
+    record: Record,
 ) -> None:
     made = ground(record)
 
     for action in ("kms:GenerateDataKeyWithoutPlaintext", "kms:Decrypt", "kms:CreateGrant"):
-        assert asks(iam, made, "cluster", action, by=ADMINISTRATOR, via="ec2"), action
-        assert not asks(iam, made, "cluster", action, by=ADMINISTRATOR), action
-        assert not asks(iam, made, "logs", action, by=ADMINISTRATOR, via="s3"), action
+        assert asks(made, "cluster", action, by=ADMINISTRATOR, via="ec2"), action
+        assert not asks(made, "cluster", action, by=ADMINISTRATOR), action
+        assert not asks(made, "logs", action, by=ADMINISTRATOR, via="s3"), action
 
 
 def test_a_bootstrap_that_would_lock_out_whoever_runs_it_is_refused(tmp_path: Path) -> None:
@@ -196,17 +197,17 @@ def test_the_runner_may_take_the_role_that_deploys_and_fetch_bundles_and_nothing
     record: Record,
 ) -> None:
     made = ground(record)
-    statements = [
+    allowed = [
         statement
         for policy in made.of("RolePolicy")
         if "runner" in policy.name
-        for statement in json.loads(policy.inputs["policy"])["Statement"]
+        for statement in statements(policy.inputs["policy"])
     ]
     attached = [
         one.inputs["policyArn"] for one in made.of("RolePolicyAttachment") if "runner" in one.name
     ]
 
-    assert {one["Sid"]: (one["Action"], one["Resource"]) for one in statements} == {
+    assert {one["Sid"]: (one["Action"], one["Resource"]) for one in allowed} == {
         "TakeTheRoleThatDeploys": (
             ["sts:AssumeRole", "sts:TagSession"],
             ["arn:aws:iam::123456789012:role/falaj-prod-apply"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from policy_decision import Request, decide
+from policy_decision import Request, decide, verdict
 
 ROLE = "arn:aws:iam::123456789012:role/job"
 STRANGER = "arn:aws:iam::999999999999:role/job"
@@ -17,7 +17,7 @@ def document(effect: str = "Allow", **more: Any) -> dict[str, Any]:
     return {"Statement": [{**statement, **more}]}
 
 
-def request(principal: str = ROLE, action: str = "s3:GetObject", **context: str) -> Request:
+def request(principal: str = ROLE, action: str = "s3:GetObject", **context: Any) -> Request:
     keys = {key.replace("_", ":"): value for key, value in context.items()}
     return Request(principal=principal, action=action, resource=OBJECT, context=keys)
 
@@ -63,6 +63,38 @@ def test_a_service_is_let_in_by_its_own_name_alone() -> None:
     assert decide(request(service), resource=[let_in]) == "allowed"
 
 
+def test_a_boundary_grants_nothing_and_limits_what_a_role_has() -> None:
+    named = document(Principal={"AWS": [ROLE]})
+
+    assert decide(request(), boundary=document()) == "not allowed"
+    assert decide(request(), identity=[document()], boundary=document()) == "allowed"
+    nothing: dict[str, Any] = {"Statement": []}
+    assert decide(request(), identity=[document()], boundary=nothing) == "not allowed"
+    assert decide(request(), resource=[named], boundary=nothing) == "not allowed"
+    refused = document("Deny")
+    assert decide(request(), identity=[document()], boundary=refused) == "denied"
+
+
+def test_a_key_must_let_in_the_principal_or_its_account() -> None:
+    nobody: dict[str, Any] = {"Statement": []}
+    delegated, named = document(Principal=ACCOUNT), document(Principal={"AWS": ROLE})
+
+    assert decide(request(), identity=[document()], key=nobody) == "not allowed"
+    assert decide(request(), key=delegated) == "not allowed"
+    assert decide(request(), identity=[document()], key=delegated) == "allowed"
+    assert decide(request(), key=named) == "allowed"
+
+
+def test_one_policy_by_itself_is_what_there_is_of_a_trust() -> None:
+    issuer = "arn:aws:iam::123456789012:oidc-provider/gitlab.bank.ae"
+    trust = document(Principal={"Federated": [issuer]})
+
+    assert verdict(trust, request(issuer)) == "allowed"
+    assert verdict(trust, request()) == "not allowed"
+    assert verdict(document(Principal="*"), request()) == "allowed"
+    assert verdict(document("Deny", Principal=ACCOUNT), request()) == "denied"
+
+
 @pytest.mark.parametrize(
     ("operator", "expected", "value", "holds"),
     [
@@ -89,13 +121,24 @@ def test_a_service_is_let_in_by_its_own_name_alone() -> None:
         ("NumericLessThan", "1.2", "1.1", True),
         ("NumericLessThan", "1.2", "1.2", False),
         ("NumericLessThan", "1.2", None, False),
+        ("NumericLessThanEquals", "1.2", "1.2", True),
+        ("StringLike", "${aws:PrincipalAccount}/*", "123456789012/x", True),
+        ("StringLike", "${aws:PrincipalAccount}/*", "999999999999/x", False),
+        ("StringLike", "${aws:username}/*", "amna/x", False),
+        ("ForAnyValue:StringLike", "b*", ["a", "b1"], True),
+        ("ForAnyValue:StringLike", "b*", None, False),
+        ("ForAnyValue:StringNotEquals", "a", ["a", "b"], True),
+        ("ForAnyValue:StringNotEquals", "a", None, False),
+        ("ForAllValues:StringLike", "b*", ["a", "b1"], False),
+        ("ForAllValues:StringLike", "b*", ["b1", "b2"], True),
+        ("ForAllValues:StringLike", "b*", None, True),
         ("Null", "true", None, True),
         ("Null", "false", None, False),
         ("Null", "false", "x", True),
     ],
 )
 def test_operators_hold_as_the_reference_says(
-    operator: str, expected: Any, value: str | None, *, holds: bool
+    operator: str, expected: Any, value: Any, *, holds: bool
 ) -> None:
     conditional = document(Condition={operator: {"x:Key": expected}})
     context = {} if value is None else {"x_key": value}
@@ -103,13 +146,28 @@ def test_operators_hold_as_the_reference_says(
     assert (decide(request(**context), identity=[conditional]) == "allowed") is holds
 
 
-def test_not_resource_means_everything_else() -> None:
-    other = document("Deny", NotResource=["arn:aws:s3:::bucket/mine/*"])
-    del other["Statement"][0]["Resource"]
+@pytest.mark.parametrize(
+    ("element", "values"),
+    [("Resource", ["arn:aws:s3:::bucket/mine/*"]), ("Action", ["s3:Put*", "s3:List*"])],
+)
+def test_an_element_turned_round_means_everything_else(element: str, values: list[str]) -> None:
+    other = document("Deny", **{f"Not{element}": values})
+    del other["Statement"][0][element]
 
     assert decide(request(), identity=[document(), other]) == "denied"
+    other["Statement"][0][f"Not{element}"] = "*"
+    assert decide(request(), identity=[document(), other]) == "allowed"
 
 
-def test_an_operator_that_is_not_known_is_no_silent_yes() -> None:
-    with pytest.raises(KeyError):
-        decide(request(), identity=[document(Condition={"IpAddress": {"aws:SourceIp": "::/0"}})])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"Condition": {"IpAddress": {"aws:SourceIp": "::/0"}}},
+        {"Condition": {"ForSomeValues:StringLike": {"x:Key": "a"}}},
+        {"Condition": {"StringLike": {"x:Several": "a"}}},
+        {"NotPrincipal": {"AWS": [ROLE]}},
+    ],
+)
+def test_what_is_not_known_is_no_silent_yes(odd: dict[str, Any]) -> None:
+    with pytest.raises(NotImplementedError):
+        decide(request(x_Several=["a", "b"]), identity=[document(**odd)])

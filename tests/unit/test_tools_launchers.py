@@ -5,13 +5,17 @@ They run on whatever CLI the clone uses: being first on PATH they are preferred 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import psutil
@@ -180,6 +184,27 @@ def test_the_policy_launcher_serves_the_packs_rules(
             empty_pb2.Empty(), timeout=SECONDS, wait_for_ready=True
         )
     assert [policy.name for policy in info.policies] == ["no-41"]
+
+
+def test_the_language_host_has_the_sdk_wait_for_all_outputs_or_the_first_error() -> None:
+    relieve = runpy.run_path(str(LAUNCHERS / "language_host.py"))["relieve"]
+    sdk: Any = SimpleNamespace(asyncio=asyncio)
+    relieve(sdk)
+
+    async def soon() -> None: ...
+
+    async def broken() -> None:
+        raise ValueError("broken")
+
+    async def waited(*coroutines: Any) -> tuple[int, int]:
+        tasks = [asyncio.ensure_future(one) for one in coroutines]
+        done, left = await sdk.asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in left:
+            task.cancel()
+        return len(done), len(left)
+
+    assert asyncio.run(waited(soon(), soon(), soon())) == (3, 0)
+    assert asyncio.run(waited(broken(), asyncio.Event().wait())) == (1, 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
