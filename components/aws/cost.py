@@ -48,6 +48,7 @@ COUNTED: Mapping[str, str] = {
     "aws:guardduty/detectorFeature:DetectorFeature": "audit.threats",
     "aws:kinesis/firehoseDeliveryStream:FirehoseDeliveryStream": "logs",
     "aws:kms/key:Key": "keys",
+    "aws:lb/loadBalancer:LoadBalancer": "ingress",
     "aws:msk/cluster:Cluster": "stream",
     "aws:networkfirewall/firewall:Firewall": "network",
     "aws:rds/instance:Instance": "database",
@@ -81,7 +82,7 @@ LEFT_OUT = (
     "discounts and taxes",
     "requests to S3, KMS and Secrets Manager",
     "data between zones and to your own network, and the line that carries it",
-    "load balancers and disks that the cluster's own objects ask for",
+    "what load balancers carry, and disks that the cluster's own objects ask for",
     "Performance Insights beyond 7 days and metrics of single processes",
     "a second site and a SIEM, which others bill",
 )
@@ -98,6 +99,7 @@ def estimate(aws: AwsSettings, table: Prices, teams: Collection[str] = ()) -> li
         *_database(aws, table),
         *_cache(aws, table),
         *_stream(aws, table),
+        *_ingress(aws, table),
         *_storage(aws, table),
         *_images(aws, table),
         _keys(aws, table, teams),
@@ -215,6 +217,11 @@ def _stream(aws: AwsSettings, table: Prices) -> Iterator[Line]:
     yield _log("stream", "its log group", table.assumed.service_log_gib, table)
 
 
+def _ingress(aws: AwsSettings, table: Prices) -> Iterator[Line]:
+    if aws.ingress.own and _own_ground(aws):
+        yield hourly("ingress", "1 load balancer", "load_balancer", 1, table)
+
+
 def _storage(aws: AwsSettings, table: Prices) -> Iterator[Line]:
     used = table.assumed
     for gib, price, what in (
@@ -256,6 +263,8 @@ def _secrets(aws: AwsSettings, table: Prices, teams: Collection[str]) -> Line:
     ours = len(generated(teams)) + (len(aws.backup.targets()) if aws.backup.own else 0)
     # RDS keeps the password that it makes for the database's administrator
     administrator = aws.database.existing is None and _own_ground(aws)
+    # of the way in: the bank's certificate authority
+    ours += aws.ingress.mode != "off" and _own_ground(aws)
     return monthly(
         "secrets", f"{ours + administrator} secrets", "secret", ours + administrator, table
     )

@@ -27,6 +27,7 @@ FREE = re.compile(
     r"|ec2/(routeTable(Association)?|securityGroup|serialConsoleAccess|subnet|vpc)"
     r"|eks/(accessEntry|accessPolicyAssociation|addon|podIdentityAssociation)"
     r"|elasticache/(subnetGroup|user|userGroup)|iam/\w+|kms/alias|lambda/(invocation|permission)"
+    r"|lb/(listener|targetGroup)|route53/record"
     r"|msk/configuration|rds/(parameterGroup|subnetGroup)|route53/resolverFirewallConfig"
     r"|route53/resolverFirewallRule(Group(Association)?)?|route53/resolverQueryLogConfigAssociation"
     r"|s3/(accountPublicAccessBlock|bucket[A-Z]\w+)|secretsmanager/secret(Policy|Rotation)"
@@ -113,6 +114,7 @@ def test_the_estimate_counts_alarms_endpoints_and_keys(made: Counter[str], prod:
 OFF: dict[str, Any] = {"mode": "off", "reason": "not here"}
 SWITCHED_OFF: dict[str, dict[str, Any]] = {
     "a runner": {"runner": None},
+    "the way in": {"ingress": OFF},
     "a cache": {"cache": {"kind": "none"}},
     "a stream": {"stream": {"kind": "none"}},
     "a standby of the database": {"database": {"multi_az": False}},
