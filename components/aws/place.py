@@ -40,24 +40,14 @@ from components.aws.placement import Placement
 from components.aws.provider import RegionProvider, RegionProviderArgs
 from components.aws.scope import Scope
 from components.aws.secrets import GeneratedSecrets, GeneratedSecretsArgs
+from components.aws.settings.aws import AwsSettings
 from components.aws.settings.backup import STANDARD
-from components.aws.settings.cache import CacheSettings
-from components.aws.settings.cluster import ClusterSettings, ExistingCluster
-from components.aws.settings.database import DatabaseSettings
-from components.aws.settings.elastic_nodes import ElasticNodesSettings
-from components.aws.settings.identity import PLATFORM_NAMESPACES, IdentitySettings
-from components.aws.settings.image_registry import ImageRegistrySettings
-from components.aws.settings.ingress import IngressSettings
-from components.aws.settings.keys import KeySettings
+from components.aws.settings.identity import PLATFORM_NAMESPACES
 from components.aws.settings.network import (
-    ExistingNetwork,
     NetworkSettings,
     private_domain_of,
 )
 from components.aws.settings.node_pool import NodePoolSettings, PoolSettings
-from components.aws.settings.secrets import SecretsSettings
-from components.aws.settings.storage import StorageSettings
-from components.aws.settings.stream import StreamSettings
 from components.aws.storage import Storage, StorageArgs, make_storage
 from components.aws.stream import Stream, StreamAccess, StreamArgs, existing_stream
 from components.images import read_catalogue
@@ -70,47 +60,24 @@ Keys = Mapping[Domain, DomainKey]
 
 @dataclass(frozen=True, kw_only=True)
 class AwsPlaceArgs:
-    """An environment's account, region and sizes, and the section of the settings of each part."""
+    """Which environment, whose, and what is asked for."""
 
     environment: str
     owner: str
     residency_mode: str
-    account_id: str
-    region: str
-    organisation_id: str | None = None
-    """Whose accounts may be let in at all; without it, this account alone."""
+    aws: AwsSettings
+    """The section of the settings of each part."""
     allowed_regions: Sequence[str] = ()
-    """Where roles may act; empty for `region` alone."""
-    keep_data: bool = True
-    """Whether stores of data outlive the stack."""
-    network: NetworkSettings | None = None
-    existing_network: ExistingNetwork | None = None
+    """Where roles may act; empty for the environment's own region alone."""
     network_ids: NetworkIds | None = None
-    """Of the network that the bootstrap made; stands over the other two."""
-    cluster: ClusterSettings = field(default_factory=ClusterSettings)
-    existing_cluster: ExistingCluster | None = None
-    """Joined instead of making `cluster`."""
-    node_pools: Mapping[str, NodePoolSettings] = field(default_factory=dict)
-    elastic_nodes: ElasticNodesSettings | None = None
-    service_linked_roles: Sequence[str] = ()
+    """Of the network that the bootstrap made; stands over those of the settings."""
     administrators: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """Noun → ARN of a role that administers a cluster that is made; `apply` where none is named."""
-    storage: StorageSettings = field(default_factory=StorageSettings)
-    database: DatabaseSettings = field(default_factory=DatabaseSettings)
-    cache: CacheSettings = field(default_factory=CacheSettings)
-    stream: StreamSettings = field(default_factory=StreamSettings)
-    ingress: IngressSettings = field(default_factory=IngressSettings)
+    people: Sequence[str] = ()
+    """ARNs of roles of people that deploy, beside pipelines and the runner."""
     placement: Placement | None = None
     """Where stores of data stand, and from where data is used; stands over the network and the
     cluster that are made here."""
-    image_registry: ImageRegistrySettings = field(default_factory=ImageRegistrySettings)
-    keys: KeySettings = field(default_factory=KeySettings)
-    identity: IdentitySettings = field(default_factory=IdentitySettings)
-    people: Sequence[str] = ()
-    """ARNs of roles of people that deploy, beside pipelines and the runner."""
-    secrets: SecretsSettings = field(default_factory=SecretsSettings)
-    oversight: OversightSettings | None = None
-    """Trail, backups and log shipping; `None` leaves them out."""
     teams: Mapping[str, TeamQuota] = field(default_factory=dict)
     """Deployed once a cluster is made here, or `kubeconfig` says how to reach one."""
     kubeconfig: pulumi.Input[str] | None = None
@@ -134,15 +101,15 @@ class AwsPlace(pulumi.ComponentResource):
         provider = RegionProvider(
             f"{name}-provider",
             RegionProviderArgs(
-                account_id=args.account_id, region=args.region, default_tags=self._tags()
+                account_id=args.aws.account_id, region=args.aws.region, default_tags=self._tags()
             ),
             pulumi.ResourceOptions(parent=self),
         )
         # this component makes the provider, so its children cannot inherit it
         self._child = pulumi.ResourceOptions(parent=self, provider=provider.provider)
-        regions = args.allowed_regions or (args.region,)
+        regions = args.allowed_regions or (args.aws.region,)
         self._scope = Scope(
-            environment=args.environment, account_id=args.account_id, region=args.region
+            environment=args.environment, account_id=args.aws.account_id, region=args.aws.region
         )
         deployers = self._deployers(regions)
 
@@ -157,7 +124,7 @@ class AwsPlace(pulumi.ComponentResource):
         self.oversight = self._oversight(keys, network, compute, regions)
 
         self.fields = {
-            "region": args.region,
+            "region": args.aws.region,
             "organisation_policy": service_control_policy(regions),
             "encryption_keys": {
                 **{domain: key.arn for domain, key in keys.items()},
@@ -165,7 +132,7 @@ class AwsPlace(pulumi.ComponentResource):
             },
             "artifact_uri": self.storage.stores["artifacts"].uri,
             "data_uri": self.storage.stores["data"].uri,
-            "object_store_region": args.region,
+            "object_store_region": args.aws.region,
             "node_pools": {
                 pool: {
                     "kind": shape.kind,
@@ -191,12 +158,11 @@ class AwsPlace(pulumi.ComponentResource):
         own = tags(
             environment=args.environment, owner=args.owner, residency_mode=args.residency_mode
         )
-        backed_up = args.oversight is not None and args.oversight.backup.own
-        return own | ({TAG: STANDARD} if backed_up else {})
+        return own | ({TAG: STANDARD} if args.aws.backup.own else {})
 
     def _pools(self) -> dict[str, PoolSettings]:
-        elastic = self._args.elastic_nodes
-        return {**self._args.node_pools, **(elastic.pools if elastic is not None else {})}
+        elastic = self._args.aws.elastic_nodes
+        return {**self._args.aws.node_pools, **(elastic.pools if elastic is not None else {})}
 
     def _deployers(self, regions: Sequence[str]) -> dict[str, pulumi.Input[str]]:
         """The boundary of all roles and the roles that deploy; returns the ARNs of `apply` and,
@@ -207,11 +173,11 @@ class AwsPlace(pulumi.ComponentResource):
         args = self._args
         if args.network_ids is not None:
             self._scope = replace(self._scope, boundary_arn=self._scope.policy_arn("boundary"))
-            nouns = ("apply", "plan") if args.identity.ci else ("apply",)
+            nouns = ("apply", "plan") if args.aws.identity.ci else ("apply",)
             return {noun: self._scope.role_arn(noun) for noun in nouns}
         boundary = Boundary(
             f"{self._name}-boundary",
-            BoundaryArgs(scope=self._scope, allowed_regions=regions, keep=args.keep_data),
+            BoundaryArgs(scope=self._scope, allowed_regions=regions, keep=args.aws.keep_data),
             self._child,
         )
         self._scope = replace(self._scope, boundary_arn=boundary.arn)
@@ -219,8 +185,8 @@ class AwsPlace(pulumi.ComponentResource):
             f"{self._name}-delivery",
             DeliveryRolesArgs(
                 scope=self._scope,
-                settings=args.identity,
-                keep=args.keep_data,
+                settings=args.aws.identity,
+                keep=args.aws.keep_data,
                 people=args.people,
             ),
             self._child,
@@ -241,15 +207,15 @@ class AwsPlace(pulumi.ComponentResource):
                     scope=self._scope,
                     domain=domain,
                     team=team,
-                    settings=args.keys,
-                    keep=args.keep_data,
+                    settings=args.aws.keys,
+                    keep=args.aws.keep_data,
                     # the first `up` is theirs where the bootstrap makes no role that deploys
                     deployers=args.people,
                 ),
                 self._child,
             )
 
-        teams = args.teams if args.keys.team_keys else {}
+        teams = args.teams if args.aws.keys.team_keys else {}
         return (
             {domain: key(domain, domain=domain) for domain in DOMAINS},
             {team: key(f"team-{team}-data", team=team) for team in teams},
@@ -258,24 +224,24 @@ class AwsPlace(pulumi.ComponentResource):
     def _network(self, keys: Keys) -> Network | GivenNetwork | None:
         args = self._args
         ids = args.network_ids
-        if ids is None and args.existing_network is not None:
-            ids = NetworkIds.of(args.existing_network)
+        if ids is None and args.aws.existing_network is not None:
+            ids = NetworkIds.of(args.aws.existing_network)
         if ids is not None:
-            trusted = args.network.trusted_accounts if args.network is not None else ()
+            trusted = args.aws.network.trusted_accounts if args.aws.network is not None else ()
             return GivenNetwork(
                 f"{self._name}-network",
                 GivenNetworkArgs(scope=self._scope, ids=ids, trusted_accounts=trusted),
                 self._child,
             )
-        if args.network is None:
+        if args.aws.network is None:
             return None
         return Network(
             f"{self._name}-network",
             NetworkArgs(
                 scope=self._scope,
-                network=args.network,
+                network=args.aws.network,
                 log_key_arn=keys["logs"].arn,
-                keep=args.keep_data,
+                keep=args.aws.keep_data,
             ),
             self._child,
         )
@@ -292,10 +258,10 @@ class AwsPlace(pulumi.ComponentResource):
             self._name,
             StorageArgs(
                 scope=self._scope,
-                storage=args.storage,
-                organisation_id=args.organisation_id,
+                storage=args.aws.storage,
+                organisation_id=args.aws.organisation_id,
                 key_arns={domain: key.arn for domain, key in keys.items()},
-                keep=args.keep_data,
+                keep=args.aws.keep_data,
                 vpc_id=args.placement.vpc_id if args.placement is not None else vpc_id,
                 teams=args.teams,
                 team_keys=args.keys.team_keys,
@@ -315,7 +281,7 @@ class AwsPlace(pulumi.ComponentResource):
         deployers: Mapping[str, pulumi.Input[str]],
     ) -> Compute:
         args = self._args
-        plan = args.network or NetworkSettings()
+        plan = args.aws.network or NetworkSettings()
         reached = None
         if network is not None:
             runner = network.runner_group_id
@@ -332,11 +298,11 @@ class AwsPlace(pulumi.ComponentResource):
             self._name,
             ComputeArgs(
                 scope=self._scope,
-                cluster=args.cluster,
-                existing_cluster=args.existing_cluster,
-                node_pools=args.node_pools,
-                elastic_nodes=args.elastic_nodes,
-                service_linked_roles=args.service_linked_roles,
+                cluster=args.aws.cluster,
+                existing_cluster=args.aws.existing_cluster,
+                node_pools=args.aws.node_pools,
+                elastic_nodes=args.aws.elastic_nodes,
+                service_linked_roles=args.aws.service_linked_roles,
                 network=reached,
                 key_arn=keys["cluster"].arn,
                 logs_key_arn=keys["logs"].arn,
@@ -347,7 +313,7 @@ class AwsPlace(pulumi.ComponentResource):
                 },
                 readers={"plan": deployers["plan"]} if "plan" in deployers else {},
                 read_namespaces=sorted({*PLATFORM_NAMESPACES, *args.teams}),
-                keep=args.keep_data,
+                keep=args.aws.keep_data,
                 tags=self._tags(),
                 # a node whose disk may not be decrypted ends as it starts
                 wait_for=[*keys["cluster"].ready, *keys["logs"].ready],
@@ -370,14 +336,14 @@ class AwsPlace(pulumi.ComponentResource):
     def _data_services(self, keys: Keys, placement: Placement | None) -> None:
         """Those of somebody else, or our own once there is a network for them."""
         name, args = self._name, self._args
-        if args.database.existing is not None:
+        if args.aws.database.existing is not None:
             self.database = existing_database(
-                self._scope, args.database.existing, args.database.consumers
+                self._scope, args.aws.database.existing, args.aws.database.consumers
             )
-        if args.cache.existing is not None:
-            self.cache = existing_cache(args.cache.existing)
-        if args.stream.existing is not None:
-            self.stream = existing_stream(args.stream.existing)
+        if args.aws.cache.existing is not None:
+            self.cache = existing_cache(args.aws.cache.existing)
+        if args.aws.stream.existing is not None:
+            self.stream = existing_stream(args.aws.stream.existing)
         if placement is None:
             return
         common: dict[str, Any] = {
@@ -385,25 +351,25 @@ class AwsPlace(pulumi.ComponentResource):
             "placement": placement,
             "key_arn": keys["database"].arn,
             "log_key_arn": keys["logs"].arn,
-            "keep": args.keep_data,
+            "keep": args.aws.keep_data,
         }
-        if args.database.existing is None:
+        if args.aws.database.existing is None:
             self.database = Database(
                 f"{name}-database",
                 DatabaseArgs(
                     **common,
-                    settings=args.database,
+                    settings=args.aws.database,
                     administrator_key_arn=keys["secrets"].arn,
                 ),
                 self._child,
             ).access
-        if args.cache.kind == "elasticache":
+        if args.aws.cache.kind == "elasticache":
             self.cache = Cache(
-                f"{name}-cache", CacheArgs(**common, settings=args.cache), self._child
+                f"{name}-cache", CacheArgs(**common, settings=args.aws.cache), self._child
             ).access
-        if args.stream.kind == "msk":
+        if args.aws.stream.kind == "msk":
             self.stream = Stream(
-                f"{name}-stream", StreamArgs(**common, settings=args.stream), self._child
+                f"{name}-stream", StreamArgs(**common, settings=args.aws.stream), self._child
             ).access
 
     def _ingress(
@@ -411,21 +377,21 @@ class AwsPlace(pulumi.ComponentResource):
     ) -> Ingress | None:
         """The way in to a cluster that is made here; `None` where there is none, or it is off."""
         args = self._args
-        if args.ingress.mode == "off" or network is None or compute.cluster is None:
+        if args.aws.ingress.mode == "off" or network is None or compute.cluster is None:
             return None
         return Ingress(
             f"{self._name}-ingress",
             IngressArgs(
                 scope=self._scope,
-                settings=args.ingress,
+                settings=args.aws.ingress,
                 vpc_id=network.vpc_id,
                 subnet_ids=list(network.private_subnet_ids.values()),
                 zone_id=network.private_zone_id,
-                domain=private_domain_of(args.network, args.environment),
+                domain=private_domain_of(args.aws.network, args.environment),
                 cluster_name=compute.cluster.cluster_name,
                 node_security_group_id=compute.cluster.node_security_group_id,
                 secrets_key_arn=keys["secrets"].arn,
-                keep=args.keep_data,
+                keep=args.aws.keep_data,
                 key_ready=keys["secrets"].ready,
             ),
             self._child,
@@ -439,9 +405,9 @@ class AwsPlace(pulumi.ComponentResource):
                 repositories=read_catalogue().repositories(),
                 key_arn=keys["artifacts"].arn,
                 key_ready=keys["artifacts"].ready,
-                organisation_id=self._args.organisation_id,
-                keep=self._args.keep_data,
-                settings=self._args.image_registry,
+                organisation_id=self._args.aws.organisation_id,
+                keep=self._args.aws.keep_data,
+                settings=self._args.aws.image_registry,
             ),
             self._child,
         )
@@ -455,8 +421,8 @@ class AwsPlace(pulumi.ComponentResource):
             GeneratedSecretsArgs(
                 scope=self._scope,
                 teams=tuple(args.teams),
-                settings=args.secrets,
-                keep=args.keep_data,
+                settings=args.aws.secrets,
+                keep=args.aws.keep_data,
                 secrets_key_arn=keys["secrets"].arn,
                 logs_key_arn=keys["logs"].arn,
             ),
@@ -477,7 +443,7 @@ class AwsPlace(pulumi.ComponentResource):
     def _cluster_name(self, compute: Compute) -> pulumi.Input[str] | None:
         if compute.cluster is not None:
             return compute.cluster.cluster_name
-        existing = self._args.existing_cluster
+        existing = self._args.aws.existing_cluster
         return existing.name if existing is not None else None
 
     def _oversight(
@@ -486,23 +452,23 @@ class AwsPlace(pulumi.ComponentResource):
         network: Network | GivenNetwork | None,
         compute: Compute,
         regions: Sequence[str],
-    ) -> Oversight | None:
+    ) -> Oversight:
         args = self._args
-        if args.oversight is None:
-            return None
         cluster = self._cluster_name(compute) or self._scope.cluster()
         stores = self.storage.stores
         return make_oversight(
             self._name,
             OversightArgs(
                 scope=self._scope,
-                settings=args.oversight,
+                settings=OversightSettings(
+                    audit=args.aws.audit, backup=args.aws.backup, logs=args.aws.logs
+                ),
                 allowed_regions=regions,
                 key_arns={str(domain): key.arn for domain, key in keys.items()},
                 team_keys=args.keys.team_keys,
                 cluster_name=cluster,
                 cluster_log_group=pulumi.Output.concat("/aws/eks/", cluster, "/cluster"),
-                keep=args.keep_data,
+                keep=args.aws.keep_data,
                 ready=[*stores["logs"].ready, *stores["config"].ready, *keys["logs"].ready],
                 database_subnet_group=self.database.subnet_group if self.database else None,
                 siem_network=self._siem_network(network, compute),

@@ -6,11 +6,14 @@ import json
 import subprocess
 from collections.abc import Callable
 
+from unwatched import UNWATCHED
+
 from stacks.offline import Offline
 
 PROGRAM = """
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.aws.placement import Placement
+from components.aws.settings.aws import AwsSettings
 from components.aws.settings.cache import CacheSettings
 from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.database import DatabaseSettings
@@ -19,17 +22,23 @@ from components.kubernetes.settings import TeamQuota
 
 AwsPlace("test", AwsPlaceArgs(
     environment="test", owner="ml-platform", residency_mode="in-country",
-    account_id="123456789012", region="me-central-1", keep_data=False,
-    existing_cluster=ExistingCluster(name="falaj-test"),
+    aws=AwsSettings(
+        account_id="123456789012",
+        keep_data=False,
+        existing_cluster=ExistingCluster(
+            name="falaj-test", subnet_ids={"me-central-1a": "subnet-0a"}
+        ),
+        database=DatabaseSettings(backup_days=BACKUP_DAYS),
+        cache=CacheSettings(kind="elasticache"),
+        stream=StreamSettings(kind="msk"),
+        **OVERSIGHT,
+    ),
     teams={"credit": TeamQuota(), "fraud": TeamQuota()},
     placement=Placement(
         vpc_id="vpc-1", subnet_ids=["subnet-a", "subnet-b"], client_security_group_id="sg-1",
     ),
-    database=DatabaseSettings(backup_days=BACKUP_DAYS),
-    cache=CacheSettings(kind="elasticache"),
-    stream=StreamSettings(kind="msk"),
 ))
-"""
+""".replace("OVERSIGHT", repr(UNWATCHED))
 Succeed = Callable[[subprocess.CompletedProcess[str]], subprocess.CompletedProcess[str]]
 
 

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pytest
 from policy_decision import statements
+from unwatched import UNWATCHED
 
 from components.aws.node_pool import GPU_TAINT
 from components.aws.place import AwsPlace, AwsPlaceArgs
+from components.aws.settings.aws import AwsSettings
 from components.aws.settings.cluster import ExistingCluster
+from components.aws.settings.elastic_nodes import GpuBudget
 from components.aws.settings.node_pool import NodePoolSettings
 from components.kubernetes.settings import TeamQuota
 from components.tags import tags
@@ -24,19 +27,23 @@ ARGS: dict[str, Any] = {
     "environment": "dev",
     "owner": "ml-platform",
     "residency_mode": "in-country",
-    "account_id": "123456789012",
-    "region": "me-central-1",
-    "existing_cluster": ExistingCluster(
-        name="falaj-dev", subnet_ids={"me-central-1a": "subnet-01", "me-central-1c": "subnet-02"}
+    "aws": AwsSettings(
+        account_id="123456789012",
+        existing_cluster=ExistingCluster(
+            name="falaj-dev",
+            subnet_ids={"me-central-1a": "subnet-01", "me-central-1c": "subnet-02"},
+        ),
+        node_pools={
+            "general": NodePoolSettings(
+                kind="cpu", instance_types=("m6i.large",), min_nodes=1, max_nodes=4, disk_gib=100
+            ),
+            "accelerated": NodePoolSettings(
+                kind="gpu", instance_types=("g5.xlarge",), min_nodes=0, max_nodes=2, disk_gib=200
+            ),
+        },
+        gpu_budget=GpuBudget(total=2, per_team=2),
+        **UNWATCHED,
     ),
-    "node_pools": {
-        "general": NodePoolSettings(
-            kind="cpu", instance_types=["m6i.large"], min_nodes=1, max_nodes=4, disk_gib=100
-        ),
-        "accelerated": NodePoolSettings(
-            kind="gpu", instance_types=["g5.xlarge"], min_nodes=0, max_nodes=2, disk_gib=200
-        ),
-    },
     "teams": {"credit": TeamQuota(cpu_quota=16, memory_quota_gib=64, gpu_quota=2)},
     "kubeconfig": "apiVersion: v1",
 }

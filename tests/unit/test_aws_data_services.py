@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from unwatched import UNWATCHED
 
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.aws.placement import Placement
+from components.aws.settings.aws import AwsSettings
 from components.aws.settings.cache import CacheSettings
 from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.database import DatabaseSettings
@@ -20,19 +22,21 @@ if TYPE_CHECKING:
 
 Record = Callable[[Callable[[], object]], "Recording"]
 
+AWS: dict[str, Any] = {
+    "account_id": "123456789012",
+    "existing_cluster": ExistingCluster(
+        name="falaj-dev", subnet_ids={"me-central-1a": "subnet-0a1b2c3d4e5f60718"}
+    ),
+    "cache": CacheSettings(kind="elasticache"),
+    "stream": StreamSettings(kind="msk"),
+    **UNWATCHED,
+}
 ARGS: dict[str, Any] = {
     "environment": "dev",
     "owner": "ml-platform",
     "residency_mode": "in-country",
-    "account_id": "123456789012",
-    "region": "me-central-1",
-    "existing_cluster": ExistingCluster(
-        name="falaj-dev", subnet_ids={"me-central-1a": "subnet-0a1b2c3d4e5f60718"}
-    ),
-    "node_pools": {},
+    "aws": AwsSettings(**AWS),
     "teams": {"credit": TeamQuota()},
-    "cache": CacheSettings(kind="elasticache"),
-    "stream": StreamSettings(kind="msk"),
     "placement": Placement(
         vpc_id="vpc-1", subnet_ids=["subnet-a", "subnet-b"], client_security_group_id="sg-nodes"
     ),
@@ -104,7 +108,8 @@ def test_what_somebody_else_runs_is_used_and_not_made(record: Record) -> None:
         ),
     }
     places: list[AwsPlace] = []
-    recording = record(lambda: places.append(AwsPlace("dev", AwsPlaceArgs(**{**ARGS, **brought}))))
+    args = AwsPlaceArgs(**{**ARGS, "aws": AwsSettings(**{**AWS, **brought})})
+    recording = record(lambda: places.append(AwsPlace("dev", args)))
 
     assert [one for kind in OURS[:3] for one in recording.of(kind)] == []
     (place,) = places

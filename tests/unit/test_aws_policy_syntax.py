@@ -11,8 +11,10 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 from policy_decision import statements
+from unwatched import UNWATCHED
 
 from components.aws.place import AwsPlace, AwsPlaceArgs
+from components.aws.settings.aws import AwsSettings
 from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.identity import CiSettings, IdentitySettings
 from components.aws.settings.keys import KeySettings
@@ -32,18 +34,19 @@ def place(record: Callable[[Callable[[], object]], Recording]) -> Recording:
         "environment": "staging",
         "owner": "ml-platform",
         "residency_mode": "in-country",
-        "account_id": "123456789012",
-        "region": "me-central-1",
-        "existing_cluster": ExistingCluster(
-            name="falaj-staging", subnet_ids={"me-central-1a": "subnet-0a1b2c3d4e5f60718"}
+        "aws": AwsSettings(
+            account_id="123456789012",
+            existing_cluster=ExistingCluster(
+                name="falaj-staging", subnet_ids={"me-central-1a": "subnet-0a1b2c3d4e5f60718"}
+            ),
+            keys=KeySettings(team_keys=True),
+            identity=IdentitySettings(
+                ci=(CiSettings(kind="github", repository="bank/falaj", environment="staging"),),
+                break_glass_users=("amna",),
+            ),
+            **UNWATCHED,
         ),
-        "node_pools": {},
         "teams": {"credit": TeamQuota(), "fraud": TeamQuota()},
-        "keys": KeySettings(team_keys=True),
-        "identity": IdentitySettings(
-            ci=(CiSettings(kind="github", repository="bank/falaj", environment="staging"),),
-            break_glass_users=("amna",),
-        ),
     }
     return record(lambda: AwsPlace("staging", AwsPlaceArgs(**args)))
 
