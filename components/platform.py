@@ -76,7 +76,6 @@ class Platform(pulumi.ComponentResource):
                 ),
                 here,
             ).fields
-        from components.aws.oversight import OversightSettings
         from components.aws.place import AwsPlace, AwsPlaceArgs
         from components.aws.settings.identity import people_who_deploy
 

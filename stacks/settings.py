@@ -115,8 +115,9 @@ class Settings(Section):
 
 
 def _problems_of_deployers(environment: str, aws: AwsSettings) -> list[str]:
+    account = aws.account_id if aws.account_id not in _NEUTRAL.values() else None
     found = problems_of_deployers(
-        environment, aws.identity, account_id=aws.account_id, runner=aws.runner is not None
+        environment, aws.identity, account_id=account, runner=aws.runner is not None
     )
     return [f"aws.{problem}" for problem in found]
 

@@ -16,7 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from components.aws.foundation import backend_url, secrets_provider
+from components.aws.key_use import DEPLOYERS
 from components.aws.scope import Scope
 from components.aws.settings.identity import problems_of_bootstrap
 from stacks import environment as clone
@@ -241,6 +242,43 @@ def scope_of(settings: Settings) -> Scope:
     )
 
 
+def require_one_of(caller: str, allowed: Iterable[str]) -> None:
+    """Raises `BootstrapError` unless the key of the state will let `caller` in.
+
+    `caller` is an ARN as STS has it, which leaves the path of a role out; `allowed` are ARNs of
+    roles. KMS would say so only once it is asked for the key.
+    """
+    allowed = tuple(allowed)
+    account, _, taken = caller.partition("::")[2].partition(":")
+    role = taken.split("/")[1] if taken.startswith("assumed-role/") else None
+    names = {(one.split(":")[4], one.rpartition("/")[2]) for one in allowed}
+    if (account, role) in names or (taken == "root" and account in dict(names)):
+        return
+    raise BootstrapError(
+        f"you are {caller}, whom the key of the state would refuse; it lets in\n  "
+        + "\n  ".join(allowed)
+        + "\nTake one of these roles, or add yours to falaj:aws.identity.administrators"
+    )
+
+
+def _caller(settings: Settings) -> str:
+    """Who runs this, as STS has it. Raises `BootstrapError` without credentials."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    assert settings.aws is not None, "checked by `read`"  # noqa: S101
+    try:
+        # the global endpoint's answers are not valid in regions that must be opted into
+        client = boto3.client(
+            "sts",
+            region_name=settings.aws.region,
+            endpoint_url=f"https://sts.{settings.aws.region}.amazonaws.com",
+        )
+        return str(client.get_caller_identity()["Arn"])
+    except (BotoCoreError, ClientError) as error:
+        raise BootstrapError(f"no credentials of {settings.aws.account_id}: {error}") from None
+
+
 def _bucket_exists(settings: Settings, bucket: str) -> bool:
     """Whether the account has the bucket. Raises `BootstrapError` when it may not be asked."""
     import boto3
@@ -266,7 +304,15 @@ def main(arguments: list[str]) -> None:
     try:
         environment, told = (*arguments, "", "")[:2]
         settings = read(environment)
+        assert settings.aws is not None, "checked by `read`"  # noqa: S101
         scope = scope_of(settings)
+        require_one_of(
+            _caller(settings),
+            (
+                *settings.aws.identity.administrators,
+                *(scope.role_arn(role) for role in DEPLOYERS),
+            ),
+        )
         # made before anything else: it takes minutes, and may lack something
         bundle = bundle_for(settings, told)
         with project(settings.environment) as directory:

@@ -155,6 +155,29 @@ def test_a_bootstrap_that_would_lock_out_whoever_runs_it_is_refused(tmp_path: Pa
     assert command.read("prod", tmp_path).aws is not None
 
 
+@pytest.mark.parametrize(
+    ("caller", "welcome"),
+    [
+        ("sts::123456789012:assumed-role/AWSReservedSSO_Administrator_01/amna", True),
+        ("sts::123456789012:assumed-role/falaj-prod-apply/botocore-session-1", True),
+        ("iam::123456789012:root", True),
+        ("sts::123456789012:assumed-role/AWSReservedSSO_Administrator_02/amna", False),
+        ("sts::210987654321:assumed-role/AWSReservedSSO_Administrator_01/amna", False),
+        ("iam::123456789012:user/AWSReservedSSO_Administrator_01", False),
+    ],
+)
+def test_whoever_the_key_would_refuse_is_told_before_anything_is_made(
+    caller: str, *, welcome: bool
+) -> None:
+    allowed = [ADMINISTRATOR, "arn:aws:iam::123456789012:role/falaj-prod-apply"]
+
+    if welcome:
+        command.require_one_of(f"arn:aws:{caller}", allowed)
+        return
+    with pytest.raises(BootstrapError, match=f"(?s){caller}.*{ADMINISTRATOR}"):
+        command.require_one_of(f"arn:aws:{caller}", allowed)
+
+
 def test_without_a_runner_no_network_is_made(record: Record) -> None:
     assert not ground(record, runner=None).of("Vpc")
 

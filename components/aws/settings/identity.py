@@ -88,10 +88,13 @@ def people_who_deploy(environment: str, identity: IdentitySettings) -> tuple[str
 
 
 def problems_of_deployers(
-    environment: str, identity: IdentitySettings, *, account_id: str, runner: bool
+    environment: str, identity: IdentitySettings, *, account_id: str | None, runner: bool
 ) -> Iterator[str]:
-    """Why nobody could deploy `environment`, or somebody of another account would."""
-    for arn in identity.administrators:
+    """Why nobody could deploy `environment`, or somebody of another account would.
+
+    `account_id` is `None` where it is not known.
+    """
+    for arn in identity.administrators if account_id is not None else ():
         if arn.split(":")[4] != account_id:
             yield (
                 f"identity.administrators: {arn} is of another account; name the role that its "
