@@ -264,7 +264,7 @@ class AwsPlace(pulumi.ComponentResource):
                 keep=args.aws.keep_data,
                 vpc_id=args.placement.vpc_id if args.placement is not None else vpc_id,
                 teams=args.teams,
-                team_keys=args.keys.team_keys,
+                team_keys=args.aws.keys.team_keys,
                 team_key_arns={team: key.arn for team, key in team_keys.items()},
                 deliveries={
                     "logs": log_delivery_statements(self._scope),
@@ -465,7 +465,7 @@ class AwsPlace(pulumi.ComponentResource):
                 ),
                 allowed_regions=regions,
                 key_arns={str(domain): key.arn for domain, key in keys.items()},
-                team_keys=args.keys.team_keys,
+                team_keys=args.aws.keys.team_keys,
                 cluster_name=cluster,
                 cluster_log_group=pulumi.Output.concat("/aws/eks/", cluster, "/cluster"),
                 keep=args.aws.keep_data,
