@@ -157,6 +157,21 @@ def test_a_deletion_waits_for_finalizers(
     api.request("PUT", api.path_of(released), json=released)
 
 
+def test_what_a_controller_makes_anew_counts_as_deleted(api: Api) -> None:
+    account = named("ServiceAccount", "default")
+    for seen in api.watch(account, seconds=60):
+        if seen is not None:
+            break
+    before = api.get(account)
+    api.delete(account, seconds=30)
+    for seen in api.watch(account, seconds=60):
+        if seen is not None:
+            assert before is not None
+            assert seen["metadata"]["uid"] != before["metadata"]["uid"]
+            return
+    pytest.fail("nobody made it anew, so this shows nothing")
+
+
 def test_a_secret_is_masked_in_the_state(
     program: Callable[..., Program], succeed: Callable[..., Any]
 ) -> None:

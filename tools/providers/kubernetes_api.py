@@ -190,8 +190,13 @@ class Api:
     def delete(self, thing: Object, *, seconds: float) -> None:
         """Deletes with all that belongs to it, and waits until it is gone, finalizers and all.
 
-        Raises `ApiError` with what holds it after `seconds`.
+        One of the same name that a controller makes anew is another. Raises `ApiError` with what
+        holds it after `seconds`.
         """
+        there = self.get(thing)
+        if there is None:
+            return
+        uid = there["metadata"]["uid"]
         try:
             self.request("DELETE", self.path_of(thing), params={"propagationPolicy": "Foreground"})
         except ApiError as error:
@@ -200,7 +205,7 @@ class Api:
             return
         deadline = time.monotonic() + seconds
         for seen in self.watch(thing, seconds=seconds):
-            if seen is None:
+            if seen is None or seen["metadata"]["uid"] != uid:
                 return
             if time.monotonic() > deadline:
                 break
