@@ -90,6 +90,7 @@ class Platform(pulumi.ComponentResource):
                 allowed_regions=settings.residency.allowed_regions,
                 network_ids=network,
                 people=people_who_deploy(settings.environment, settings.aws.identity),
+                admission=settings.admission,
                 teams=settings.teams,
                 kubeconfig=(
                     settings.kubeconfig.get_secret_value() if settings.kubeconfig else None

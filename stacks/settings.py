@@ -28,7 +28,7 @@ from components.aws.settings.identity import problems_of_deployers, problems_of_
 from components.aws.settings.image_registry import cache_problems
 from components.aws.settings.log_shipping import problems_of_shipping
 from components.aws.settings.storage import long_team_names
-from components.kubernetes.settings import TeamQuota
+from components.kubernetes.settings import AdmissionSettings, TeamQuota
 from components.local.settings import LocalSettings
 from components.residency import Residency
 from components.section import Name, Section
@@ -77,6 +77,8 @@ class Settings(Section):
     residency: Residency = Residency()
     local: LocalSettings | None = None
     aws: AwsSettings | None = None
+    admission: AdmissionSettings = AdmissionSettings()
+    """What a pod must be before the cluster takes it."""
     teams: dict[Name, TeamQuota] = Field(default_factory=dict)
     kubeconfig: SecretStr | None = None
 

@@ -363,11 +363,13 @@ class Installer:
         target = self.own / tool.target
         target.mkdir(parents=True, exist_ok=True)
         with scratch(self.own) as folder:
-            built = folder / tool.name
-            command = ["go", "build", "-trimpath", "-o", str(built)]
+            packages = tool.go["package"].split()
+            # Go names the executables of several packages itself, after their last part
+            built = str(folder / tool.name) if len(packages) == 1 else f"{folder}{os.sep}"
+            command = ["go", "build", "-trimpath", "-o", built]
             if "ldflags" in tool.go:
                 command += ["-ldflags", tool.go["ldflags"]]
-            self.call(tool.name, [*command, tool.go["package"]], cwd=tool.folder)
+            self.call(tool.name, [*command, *packages], cwd=tool.folder)
             if "beside" in tool.go:
                 for source in sorted((tool.folder / tool.go["beside"]).iterdir()):
                     if source.is_file():

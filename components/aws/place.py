@@ -51,7 +51,10 @@ from components.aws.settings.node_pool import NodePoolSettings, PoolSettings
 from components.aws.storage import Storage, StorageArgs, make_storage
 from components.aws.stream import Stream, StreamAccess, StreamArgs, existing_stream
 from components.images import read_catalogue
-from components.kubernetes.settings import TeamQuota
+from components.kubernetes.admission import Admission, AdmissionArgs
+from components.kubernetes.flows import Addresses
+from components.kubernetes.priorities import Priorities
+from components.kubernetes.settings import AdmissionSettings, TeamQuota
 from components.kubernetes.tenancy import Team, TeamArgs
 from components.tags import tags
 
@@ -78,6 +81,7 @@ class AwsPlaceArgs:
     placement: Placement | None = None
     """Where stores of data stand, and from where data is used; stands over the network and the
     cluster that are made here."""
+    admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     teams: Mapping[str, TeamQuota] = field(default_factory=dict)
     """Deployed once a cluster is made here, or `kubeconfig` says how to reach one."""
     kubeconfig: pulumi.Input[str] | None = None
@@ -145,7 +149,9 @@ class AwsPlace(pulumi.ComponentResource):
         }
         kubeconfig = args.kubeconfig if args.kubeconfig is not None else compute.kubeconfig
         if kubeconfig is not None:
-            self.fields |= self._on_the_cluster(kubeconfig, compute, identities, team_keys)
+            self.fields |= self._on_the_cluster(
+                kubeconfig, compute, identities, team_keys, self._addresses(network)
+            )
         elif args.teams:
             pulumi.log.warn(
                 "teams are not deployed: set the secret falaj:kubeconfig once the cluster answers",
@@ -491,12 +497,20 @@ class AwsPlace(pulumi.ComponentResource):
             zone_id=network.private_zone_id,
         )
 
+    def _addresses(self, network: Network | GivenNetwork | None) -> Addresses:
+        """What pods may reach outside: the endpoints of the network, and the API server."""
+        if network is None:
+            return Addresses()
+        services = str((self._args.aws.network or NetworkSettings()).service_cidr)
+        return Addresses(services=[network.cidr], api_server=[network.cidr, services])
+
     def _on_the_cluster(
         self,
         kubeconfig: pulumi.Input[str],
         compute: Compute,
         identities: WorkloadIdentities,
         team_keys: Mapping[str, DomainKey],
+        addresses: Addresses,
     ) -> dict[str, pulumi.Input[Any]]:
         args, doors = self._args, self.storage.access
         secret = pulumi.Output.secret(kubeconfig)
@@ -505,13 +519,20 @@ class AwsPlace(pulumi.ComponentResource):
             kubeconfig=secret,
             opts=pulumi.ResourceOptions(parent=self),
         )
+        # made here, like the provider of the account; all of it comes to a cluster that is ready
+        # and leaves while its controllers are still there
+        on = pulumi.ResourceOptions(parent=self, provider=provider, depends_on=compute.ready)
+        Priorities(f"{self._name}-priorities", on)
+        Admission(
+            f"{self._name}-admission",
+            AdmissionArgs(settings=args.admission, registry=self._scope.registry),
+            on,
+        )
         teams = {
             team: Team(
                 f"{self._name}-team-{team}",
-                TeamArgs(team=team, quota=quota),
-                # made here, like the provider of the account; a team comes to a cluster that is
-                # ready and leaves while its controllers are still there
-                pulumi.ResourceOptions(parent=self, provider=provider, depends_on=compute.ready),
+                TeamArgs(team=team, quota=quota, addresses=addresses),
+                on,
             )
             for team, quota in args.teams.items()
         }

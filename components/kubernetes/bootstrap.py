@@ -14,8 +14,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-POD_IDENTITY_AGENT = "169.254.170.23/32"
-"""Where pods ask for credentials. Source: EKS user guide, "How EKS Pod Identity works"."""
+from components.kubernetes.flows import POD_IDENTITY_AGENT
 
 _NAMESPACE = "kube-system"
 _DNS, _HTTPS, _HTTP = 53, 443, 80

@@ -143,6 +143,8 @@ def test_the_quota_of_a_team_holds_in_its_own_restricted_namespace(place: Record
         "requests.memory": "64Gi",
         "limits.memory": "64Gi",
         "requests.nvidia.com/gpu": "2",
+        "requests.storage": "200Gi",
+        "pods": "200",
         "services.loadbalancers": "0",
         "services.nodeports": "0",
     }

@@ -202,6 +202,26 @@ def test_a_build_leaves_the_tool_and_its_launchers_and_is_not_repeated(
     assert install.choose(tool, machine).kind == "ours"
 
 
+def test_a_module_with_several_packages_leaves_an_executable_of_each(
+    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = with_more(machine, root=tmp_path, go=(1, 26))
+    body = (
+        'for one in "$@"; do case $one in example/*) name=${one##*/}; echo > "$target$name";'
+        ' chmod +x "$target$name";; esac; done'
+    )
+    fake_go(tmp_path / "bin", body)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    tool = store(
+        tmp_path,
+        go={"package": "example/cmd/store example/cmd/keeper"},
+        companions=("keeper",),
+    )
+    Installer(machine).install(tool, Way("go"))
+    assert {path.name for path in (tmp_path / ".tools" / "bin").iterdir()} == {"store", "keeper"}
+    assert install.choose(tool, machine).kind == "ours"
+
+
 @pytest.mark.parametrize("changed", ["go.mod", "launchers/store-helper"])
 def test_a_changed_input_is_built_again(
     tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch, changed: str

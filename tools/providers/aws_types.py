@@ -14,7 +14,7 @@ from aws_forms import of_bucket as _of_bucket
 from aws_forms import uuid_of as _uuid
 from aws_kinds import KINDS
 from pulumi import _types
-from standin import UNKNOWN, Catalogue, Kind, Properties, Resource, required, serve
+from standin import UNKNOWN, Catalogue, Kind, Properties, Resource, StandIn, required, serve
 
 _TAKEN = {
     "ec2/launchTemplate": "InvalidLaunchTemplateName.AlreadyExistsException",
@@ -577,4 +577,4 @@ class Aws(Catalogue):
 
 
 if __name__ == "__main__":
-    serve(Aws())
+    serve(StandIn(Aws()))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from importlib import import_module
 from typing import Any
 
-from standin import UNKNOWN, Catalogue, Kind, Properties, Resource, serve
+import kubernetes_live
+from standin import UNKNOWN, Catalogue, Kind, Properties, Resource, StandIn, serve
 
 
 def _identifier(resource: Resource) -> str:
@@ -32,6 +34,44 @@ _OBJECT = Kind(
 )
 
 
+_WORKLOAD = ("spec.selector",)
+_ROLE_BINDING = ("roleRef",)
+_FIXED: dict[tuple[str, str], tuple[str, ...]] = {
+    ("apps", "DaemonSet"): _WORKLOAD,
+    ("apps", "Deployment"): _WORKLOAD,
+    ("apps", "StatefulSet"): (
+        *_WORKLOAD,
+        "spec.podManagementPolicy",
+        "spec.revisionHistoryLimit",
+        "spec.serviceName",
+        "spec.volumeClaimTemplates",
+    ),
+    ("batch", "Job"): (*_WORKLOAD, "spec.completions", "spec.parallelism", "spec.template"),
+    ("", "PersistentVolumeClaim"): (
+        "spec.accessModes",
+        "spec.selector",
+        "spec.storageClassName",
+        "spec.volumeName",
+    ),
+    ("", "Pod"): ("spec.containers", "spec.initContainers", "spec.securityContext", "spec.volumes"),
+    ("", "ResourceQuota"): ("spec.scopes",),
+    ("", "Secret"): ("type",),
+    ("", "Service"): ("spec.clusterIP",),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): _ROLE_BINDING,
+    ("rbac.authorization.k8s.io", "RoleBinding"): _ROLE_BINDING,
+    ("storage.k8s.io", "StorageClass"): ("parameters", "provisioner"),
+}
+"""Group and kind → what makes a new object when it changes. Source: `forceNew` in
+pulumi-kubernetes, provider/pkg/provider/diff.go."""
+
+
+def _at(properties: Properties, path: str) -> Any:
+    value: Any = properties
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
 class Kubernetes(Catalogue):
     """The types of `pulumi_kubernetes`."""
 
@@ -44,14 +84,20 @@ class Kubernetes(Catalogue):
         return _OBJECT
 
     def replacing(self, kind: Kind, old: Properties, new: Properties) -> list[str]:
-        """Another name or namespace is another object."""
-        before, after = old.get("metadata") or {}, new.get("metadata") or {}
-        names = [
-            f"metadata.{name}"
-            for name in ("name", "namespace")
-            if before.get(name) != after.get(name)
-        ]
-        return super().replacing(kind, old, new) + names
+        """Another name or namespace is another object, and so is what cannot be changed."""
+        group = str(new.get("apiVersion") or "").rpartition("/")[0]
+        fixed = _FIXED.get((group, str(new.get("kind"))), ())
+        paths = ("metadata.name", "metadata.namespace", *fixed)
+        different = [path for path in paths if _at(old, path) != _at(new, path)]
+        return super().replacing(kind, old, new) + different
+
+    def _find(self, token: str) -> tuple[type, type] | None:
+        """The SDK's class; a resource of someone else's API group is any that has metadata."""
+        group = token.split(":")[1].rpartition("/")[0]
+        if "." in group and not group.endswith(".k8s.io"):
+            custom = import_module(f"{self.sdk}.apiextensions")
+            return custom.CustomResource, custom.CustomResourceArgs
+        return super()._find(token)
 
     def name_of(self, inputs: Properties, name: str) -> Any:
         """The name sits in the metadata."""
@@ -81,4 +127,8 @@ class Kubernetes(Catalogue):
 
 
 if __name__ == "__main__":
-    serve(Kubernetes())
+    if kubernetes_live.is_asked_for():
+        # a deletion waits for finalizers, which other operations may have to happen for
+        serve(kubernetes_live.LiveStandIn(Kubernetes()), threads=32)
+    else:
+        serve(StandIn(Kubernetes()))

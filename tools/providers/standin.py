@@ -234,17 +234,18 @@ def _nested(annotation: Any, value: Any, path: str) -> Iterator[tuple[str, str]]
             yield from _nested(objects[0], value, path)
 
 
-def answering(method: Callable[..., Any]) -> Callable[..., Any]:
+def answering[S, Q, R](method: Callable[[S, Q, Any], R]) -> Callable[[S, Q, Any], R]:
     """A method of the protocol whose refusals reach the engine as errors of the provider."""
 
     @functools.wraps(method)
-    def answer(self: StandIn, request: Any, context: Any) -> Any:
+    def answer(self: S, request: Q, context: Any) -> R:
         try:
             return method(self, request, context)
         except Refused as refusal:
             if context is None:
                 raise
-            return context.abort(grpc.StatusCode.UNKNOWN, str(refusal))
+            context.abort(grpc.StatusCode.UNKNOWN, str(refusal))
+            raise  # which `abort` has done already
 
     return answer
 
@@ -283,7 +284,7 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
         self, request: provider_pb2.DiffRequest, _context: Any
     ) -> provider_pb2.DiffResponse:
         """Another region or account is another place: everything in it is replaced."""
-        different = changed(_plain(request.old_inputs), _plain(request.news))
+        different = changed(plain(request.old_inputs), plain(request.news))
         place = {"region", "allowedAccountIds"}
         return _difference(different, [name for name in different if name in place])
 
@@ -300,7 +301,7 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
         self, request: provider_pb2.CheckRequest, _context: Any
     ) -> provider_pb2.CheckResponse:
         """Refuses unknown types, missing and unknown inputs; makes up names."""
-        inputs, token = _plain(request.news), _token(request.urn)
+        inputs, token = plain(request.news), _token(request.urn)
         classes = self._catalogue.classes(token)
         if classes is None:
             return provider_pb2.CheckResponse(
@@ -310,7 +311,7 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
         kind = self._catalogue.kind(token, classes[1])
         wrong = [*problems(classes[1], inputs), *self._catalogue.further_problems(token, inputs)]
         if kind.name is not None and self._catalogue.name_of(inputs, kind.name) is None:
-            name = self._catalogue.name_of(_plain(request.olds), kind.name)
+            name = self._catalogue.name_of(plain(request.olds), kind.name)
             if name is None:
                 suffix = hashlib.sha256(request.randomSeed + request.urn.encode()).hexdigest()[:7]
                 proposed = request.autonaming.proposed_name
@@ -319,13 +320,13 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
                 inputs = self._catalogue.with_name(inputs, kind.name, name)
         if (collision := self._collision(request.urn, kind, inputs)) is not None:
             wrong.append((kind.name or "", collision))
-        return provider_pb2.CheckResponse(inputs=_struct(inputs), failures=_failures(wrong))
+        return provider_pb2.CheckResponse(inputs=struct(inputs), failures=_failures(wrong))
 
     def Diff(  # noqa: N802
         self, request: provider_pb2.DiffRequest, _context: Any
     ) -> provider_pb2.DiffResponse:
         """Which inputs changed, and which of them make a new resource."""
-        old, new = _plain(request.old_inputs), _plain(request.news)
+        old, new = plain(request.old_inputs), plain(request.news)
         kind = self._kind(_token(request.urn))
         return _difference(changed(old, new), self._catalogue.replacing(kind, old, new))
 
@@ -334,7 +335,7 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
         self, request: provider_pb2.CreateRequest, _context: Any
     ) -> provider_pb2.CreateResponse:
         """Makes nothing, but in the world where there is one, and answers as if."""
-        resource = self._resource(request.urn, _plain(request.properties))
+        resource = self._resource(request.urn, plain(request.properties))
         kind = self._kind(resource.token)
         computed = {
             name: UNKNOWN if request.preview else compute(resource)
@@ -347,20 +348,20 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
             }
         outputs = self._catalogue.present(resource, resource.inputs | computed)
         if request.preview:
-            return provider_pb2.CreateResponse(id="", properties=_struct(outputs))
+            return provider_pb2.CreateResponse(id="", properties=struct(outputs))
         identifier = str(kind.identifier(resource))
         with self._operation("create", request.urn) as due:
             self._make(kind, resource, identifier, outputs)
             if any(fault.what == "lose" for fault in due):
                 self._lose(resource, identifier)
-        return provider_pb2.CreateResponse(id=identifier, properties=_struct(outputs))
+        return provider_pb2.CreateResponse(id=identifier, properties=struct(outputs))
 
     @answering
     def Update(  # noqa: N802
         self, request: provider_pb2.UpdateRequest, _context: Any
     ) -> provider_pb2.UpdateResponse:
         """Changes nothing, but in the world where there is one, and answers as if."""
-        resource = self._resource(request.urn, _plain(request.news), _plain(request.olds))
+        resource = self._resource(request.urn, plain(request.news), plain(request.olds))
         kind = self._kind(resource.token)
         computed: Properties = {}
         for name, compute in kind.outputs.items():
@@ -379,7 +380,7 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
                 self._change(kind, resource, request.id, outputs)
                 if any(fault.what == "lose" for fault in due):
                     self._lose(resource, request.id)
-        return provider_pb2.UpdateResponse(properties=_struct(outputs))
+        return provider_pb2.UpdateResponse(properties=struct(outputs))
 
     @answering
     def Read(  # noqa: N802
@@ -392,11 +393,11 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
             return provider_pb2.ReadResponse(
                 id=request.id, properties=request.properties, inputs=request.inputs
             )
-        thing = self._find(_token(request.urn), _plain(request.properties), request.id)
+        thing = self._find(_token(request.urn), plain(request.properties), request.id)
         if thing is None:
             return provider_pb2.ReadResponse()  # without an id: it is gone
         return provider_pb2.ReadResponse(
-            id=thing.id, properties=_struct(thing.outputs), inputs=_struct(thing.inputs)
+            id=thing.id, properties=struct(thing.outputs), inputs=struct(thing.inputs)
         )
 
     @answering
@@ -404,8 +405,8 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
         self, request: provider_pb2.DeleteRequest, _context: Any
     ) -> empty_pb2.Empty:
         """Deletes from the world; without one the engine forgets the resource, and that is all."""
-        properties = _plain(request.properties)
-        resource = self._resource(request.urn, _plain(request.old_inputs), properties)
+        properties = plain(request.properties)
+        resource = self._resource(request.urn, plain(request.old_inputs), properties)
         kind = self._kind(resource.token)
         with self._operation("delete", request.urn):
             if kind.keeps is not None and (reason := kind.keeps(resource)) is not None:
@@ -419,7 +420,7 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
     def _operation(self, operation: Operation, urn: str) -> Iterator[list[Fault]]:
         """Around what an operation does: what goes wrong before it, and after."""
         due = self._faults.due(operation, urn)
-        subject = f"{operation} of {_token(urn)} '{_name(urn)}'"
+        subject = f"{operation} of {_token(urn)} '{name_of_urn(urn)}'"
         happen(due, "before", subject)
         yield due
         happen(due, "after", subject)
@@ -475,7 +476,7 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
             return ""
         name = self._catalogue.name_of(inputs, kind.name)
         parts = [*self._catalogue.scope_of_name(kind, inputs), name]
-        if name is None or UNKNOWN in json.dumps(parts):
+        if name is None or holds_unknown(parts):
             return ""
         return json.dumps(parts)
 
@@ -487,7 +488,7 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
         place = self._catalogue.place(self._config, inputs)
         holder = self._names.setdefault((place, token, name), urn)
         if holder != urn:
-            return f"'{_name(holder)}' has the same: {_shown(kind, name, '')}"
+            return f"'{name_of_urn(holder)}' has the same: {_shown(kind, name, '')}"
         if self._world is not None and not kind.overwrites:
             thing = self._world.named(place, token, name)
             if thing is not None and thing.urn != urn:
@@ -497,7 +498,7 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
     def _decoded(self, struct: struct_pb2.Struct) -> Properties:
         """The inputs of a provider; what is not a text among them travels as JSON."""
         annotations = _types.input_type_types(self._catalogue.provider_args)
-        inputs = _plain(struct)
+        inputs = plain(struct)
         for name, value in inputs.items():
             if (
                 isinstance(value, str)
@@ -525,10 +526,10 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
         )
 
 
-def serve(catalogue: Catalogue) -> None:
+def serve(provider: StandIn, threads: int = 4) -> None:
     """Serves the provider as the engine expects it: on a port of loopback, printed first."""
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), options=_OPTIONS)
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(StandIn(catalogue), server)
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=threads), options=_OPTIONS)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     sys.stdout.write(f"{port}\n")
@@ -543,7 +544,8 @@ def _token(urn: str) -> str:
     return urn.split("::")[2].rsplit("$", maxsplit=1)[-1]
 
 
-def _name(urn: str) -> str:
+def name_of_urn(urn: str) -> str:
+    """The name of a resource in its program."""
     return urn.rpartition("::")[2]
 
 
@@ -556,9 +558,14 @@ def _object(value: Any) -> Properties:
     return value if isinstance(value, dict) else {}
 
 
-def _plain(struct: struct_pb2.Struct) -> Properties:
+def plain(sent: struct_pb2.Struct) -> Properties:
     """Properties as plain data, secrets uncovered (the engine covers them again)."""
-    return {name: _uncovered(value) for name, value in json_format.MessageToDict(struct).items()}
+    return {name: _uncovered(value) for name, value in json_format.MessageToDict(sent).items()}
+
+
+def holds_unknown(value: Any) -> bool:
+    """Whether anything in `value` is not known before `up`."""
+    return UNKNOWN in json.dumps(value)
 
 
 def _uncovered(value: Any) -> Any:
@@ -571,7 +578,8 @@ def _uncovered(value: Any) -> Any:
     return value
 
 
-def _struct(properties: Properties) -> struct_pb2.Struct:
+def struct(properties: Properties) -> struct_pb2.Struct:
+    """Plain data as the protocol has it."""
     return json_format.ParseDict(properties, struct_pb2.Struct())
 
 

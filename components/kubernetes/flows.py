@@ -1,0 +1,223 @@
+"""Who may speak to whom in the cluster: one table, and the network policies that come of it.
+
+Pure data. Whatever is not in `FLOWS` is denied, in both directions, by a policy that every
+namespace begins with. A flow between two parts becomes two policies, one on each side, since the
+default of either end denies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+TENANCY = "falaj/tenancy"
+"""The label of a namespace that says whose it is: `team` or `platform`."""
+NAMESPACE = "kubernetes.io/metadata.name"
+"""The label that Kubernetes gives each namespace: its name."""
+POD_IDENTITY_AGENT = "169.254.170.23/32"
+"""Where pods ask for credentials. Source: EKS user guide, "How EKS Pod Identity works"."""
+
+TEAM = "team"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Pods that have something in common."""
+
+    namespace: Mapping[str, str]
+    """Labels of their namespaces; that of the one namespace where it names one."""
+    pods: Mapping[str, str] = field(default_factory=dict)
+    """Labels of the pods; all of the namespace without any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """Addresses that belong to no pod."""
+
+    name: str
+    """Of the argument that holds them, in `Addresses`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addresses:
+    """What lies outside the cluster's pods, as blocks (CIDR)."""
+
+    services: Sequence[Any] = ()
+    """The cloud's own and the data services: endpoints, database, cache, brokers."""
+    api_server: Sequence[Any] = ()
+    """Where the API server answers, the service address `kubernetes` among them."""
+    credentials: Sequence[Any] = (POD_IDENTITY_AGENT,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """Pods of `source` open connections to `destination`."""
+
+    source: str
+    destination: str
+    ports: tuple[int, ...]
+    """Of the pods of the destination, not of a Service before them. None means any."""
+    why: str
+    udp: bool = False
+    """Whether the ports are open for UDP too."""
+
+
+def _platform(namespace: str, **pods: str) -> Part:
+    return Part(namespace={NAMESPACE: namespace}, pods=pods)
+
+
+_RAY_HEAD = {"ray.io/node-type": "head"}
+
+PARTS: Mapping[str, Part | Outside] = {
+    TEAM: Part(namespace={TENANCY: "team"}),
+    "team-ray-head": Part(namespace={TENANCY: "team"}, pods=_RAY_HEAD),
+    "team-model": Part(namespace={TENANCY: "team"}, pods={"falaj/part": "model"}),
+    "dns": Part(namespace={NAMESPACE: "kube-system"}, pods={"k8s-app": "kube-dns"}),
+    "tracking": _platform("tracking"),
+    "training": _platform("training"),
+    "serving": _platform("serving"),
+    "monitoring": _platform("monitoring"),
+    "orchestration": _platform("orchestration"),
+    "feature-store": _platform("feature-store"),
+    "external-secrets": _platform("external-secrets"),
+    "logging": _platform("logging"),
+    "services": Outside(name="services"),
+    "api-server": Outside(name="api_server"),
+    "credentials": Outside(name="credentials"),
+}
+"""What can stand at either end of a flow."""
+
+PLATFORM = tuple(
+    name
+    for name, part in PARTS.items()
+    if isinstance(part, Part) and not part.pods and name != TEAM
+)
+"""The parts that have a namespace of their name."""
+
+_HTTPS = 443
+_METRICS = (6000, 8080, 9090)
+_DATA = (5432, 6379, 9098)
+_EVERYONE = (TEAM, *PLATFORM)
+_ASK_THE_API = ("training", "serving", "monitoring", "orchestration", "external-secrets", "logging")
+
+FLOWS: tuple[Flow, ...] = (
+    *(
+        Flow(source=part, destination="dns", ports=(53,), udp=True, why="names are resolved")
+        for part in _EVERYONE
+    ),
+    *(
+        Flow(source=part, destination="credentials", ports=(80,), why="a pod asks who it is")
+        for part in _EVERYONE
+    ),
+    *(
+        Flow(
+            source=part,
+            destination="services",
+            ports=(_HTTPS, *_DATA),
+            why="objects, secrets, tables: each bound to the pod's identity",
+        )
+        for part in _EVERYONE
+    ),
+    *(
+        Flow(source=part, destination="api-server", ports=(_HTTPS,), why="a controller or launcher")
+        for part in _ASK_THE_API
+    ),
+    Flow(
+        source="team-ray-head",
+        destination="api-server",
+        ports=(_HTTPS,),
+        why="the autoscaler asks for workers",
+    ),
+    Flow(source=TEAM, destination=TEAM, ports=(), why="Ray's nodes speak on many ports; own pods"),
+    Flow(source=TEAM, destination="tracking", ports=(5000,), why="runs and models are recorded"),
+    Flow(source=TEAM, destination="feature-store", ports=(6566,), why="features are read"),
+    Flow(
+        source="training",
+        destination="team-ray-head",
+        ports=(8265,),
+        why="the operator asks for the state of jobs",
+    ),
+    Flow(
+        source="orchestration",
+        destination="team-ray-head",
+        ports=(8265,),
+        why="pipelines hand in jobs",
+    ),
+    Flow(source="orchestration", destination="tracking", ports=(5000,), why="gates read the runs"),
+    Flow(
+        source="serving",
+        destination="team-model",
+        ports=(9000, 9500),
+        why="the gateway hands requests on, REST and gRPC",
+    ),
+    Flow(
+        source="serving", destination="tracking", ports=(5000,), why="a slot's alias is looked up"
+    ),
+    *(
+        Flow(source="monitoring", destination=part, ports=_METRICS, why="metrics are read")
+        for part in (TEAM, *PLATFORM)
+        if part != "monitoring"
+    ),
+)
+"""Every connection that is allowed. `TEAM` to `TEAM` means pods of one and the same team."""
+
+
+def policies(part: str, addresses: Addresses) -> dict[str, Any]:
+    """The policies of a namespace that is `part`: name → `spec` of a NetworkPolicy.
+
+    A flow to addresses of which there are none is left out: nothing is there to be reached.
+    """
+    found: dict[str, Any] = {"deny-all": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}}
+    for flow in FLOWS:
+        ports = list(_ports(flow))
+        if _is_in(flow.source, part) and (to := _peers(flow, flow.destination, addresses)):
+            found[f"{_whose(flow.source, part)}to-{flow.destination}"] = {
+                "podSelector": _selector(flow.source),
+                "policyTypes": ["Egress"],
+                "egress": [{"to": to, **({"ports": ports} if ports else {})}],
+            }
+        if _is_in(flow.destination, part):
+            found[f"{_whose(flow.destination, part)}from-{flow.source}"] = {
+                "podSelector": _selector(flow.destination),
+                "policyTypes": ["Ingress"],
+                "ingress": [
+                    {
+                        "from": _peers(flow, flow.source, addresses),
+                        **({"ports": ports} if ports else {}),
+                    }
+                ],
+            }
+    return found
+
+
+def _is_in(name: str, part: str) -> bool:
+    """Whether the pods of `name` are in a namespace that is `part`."""
+    one, other = PARTS[name], PARTS[part]
+    return isinstance(one, Part) and isinstance(other, Part) and one.namespace == other.namespace
+
+
+def _whose(name: str, part: str) -> str:
+    return "" if name == part else f"{name.removeprefix(f'{part}-')}-"
+
+
+def _ports(flow: Flow) -> Iterator[dict[str, Any]]:
+    for port in flow.ports:
+        for protocol in ("TCP", "UDP") if flow.udp else ("TCP",):
+            yield {"port": port, "protocol": protocol}
+
+
+def _selector(name: str) -> dict[str, Any]:
+    part = PARTS[name]
+    return {"matchLabels": dict(part.pods)} if isinstance(part, Part) and part.pods else {}
+
+
+def _peers(flow: Flow, end: str, addresses: Addresses) -> list[dict[str, Any]]:
+    """The other end of a flow as a policy names it."""
+    part = PARTS[end]
+    if isinstance(part, Outside):
+        return [{"ipBlock": {"cidr": cidr}} for cidr in getattr(addresses, part.name)]
+    if flow.source == flow.destination:  # pods of the same namespace
+        return [{"podSelector": {}}]
+    peer: dict[str, Any] = {"namespaceSelector": {"matchLabels": dict(part.namespace)}}
+    return [peer | ({"podSelector": _selector(end)} if part.pods else {})]

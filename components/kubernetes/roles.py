@@ -1,0 +1,76 @@
+"""What people of a team may do in their namespace: four roles, as rules of RBAC.
+
+Pure data. Nobody may read Secrets, change rights, run a command inside a pod or speak as somebody
+else: secrets come from the environment's own store, rights from here, and a shell in a pod would be
+its identity. A release is approved in the model registry, so an approver reads here all that it is
+judged by, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+Role = Literal["viewer", "developer", "operator", "approver"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+Rule = Mapping[str, tuple[str, ...]]
+
+_READ = ("get", "list", "watch")
+_WRITE = ("create", "update", "patch", "delete")
+
+
+def _rule(group: str, resources: tuple[str, ...], verbs: tuple[str, ...]) -> Rule:
+    return {"apiGroups": (group,), "resources": resources, "verbs": verbs}
+
+
+_SEEN: tuple[Rule, ...] = (
+    _rule(
+        "",
+        (
+            *("pods", "pods/log", "pods/status", "services", "configmaps", "events"),
+            *("persistentvolumeclaims", "resourcequotas", "limitranges", "serviceaccounts"),
+        ),
+        _READ,
+    ),
+    _rule("apps", ("deployments", "replicasets", "statefulsets", "daemonsets"), _READ),
+    _rule("batch", ("jobs", "cronjobs"), _READ),
+    _rule("autoscaling", ("horizontalpodautoscalers",), _READ),
+    _rule("policy", ("poddisruptionbudgets",), _READ),
+    _rule("networking.k8s.io", ("networkpolicies",), _READ),
+    _rule("discovery.k8s.io", ("endpointslices",), _READ),
+    _rule("events.k8s.io", ("events",), _READ),
+    _rule("metrics.k8s.io", ("pods",), _READ),
+    _rule("ray.io", ("rayclusters", "rayjobs", "rayservices"), _READ),
+    _rule("kueue.x-k8s.io", ("localqueues", "workloads"), _READ),
+    _rule("machinelearning.seldon.io", ("seldondeployments",), _READ),
+    _rule("networking.istio.io", ("virtualservices", "destinationrules"), _READ),
+    _rule("monitoring.coreos.com", ("servicemonitors", "podmonitors", "prometheusrules"), _READ),
+)
+
+_EXPERIMENTS: tuple[Rule, ...] = (
+    _rule("ray.io", ("rayclusters", "rayjobs"), _WRITE),
+    _rule("batch", ("jobs",), _WRITE),
+    _rule("", ("configmaps", "persistentvolumeclaims"), _WRITE),
+    _rule("", ("pods",), ("delete",)),
+    _rule("", ("pods/portforward",), ("create",)),
+)
+
+_SERVICE: tuple[Rule, ...] = (
+    _rule("apps", ("deployments", "statefulsets"), ("patch", "update")),
+    _rule("apps", ("deployments/scale", "statefulsets/scale"), ("get", "patch", "update")),
+    _rule("batch", ("cronjobs",), ("patch", "update")),
+    _rule("machinelearning.seldon.io", ("seldondeployments",), ("patch", "update")),
+    _rule("autoscaling", ("horizontalpodautoscalers",), ("patch", "update")),
+    _rule("", ("pods",), ("delete",)),
+    _rule("", ("pods/eviction", "pods/portforward"), ("create",)),
+    _rule("ray.io", ("rayclusters", "rayjobs"), ("patch", "update", "delete")),
+)
+
+RULES: Mapping[Role, tuple[Rule, ...]] = {
+    "viewer": _SEEN,
+    "developer": _SEEN + _EXPERIMENTS,
+    "operator": _SEEN + _SERVICE,
+    "approver": _SEEN,
+}
+"""Developers train and try; operators keep what serves alive; neither can do the other's."""
