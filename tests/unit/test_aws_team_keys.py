@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from policy_decision import Request, decide, verdict
+from unwatched import UNWATCHED
 
 from components.aws.access import IDENTITIES, TEAM_BUCKETS, identities, team_role
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.aws.scope import Scope
+from components.aws.settings.aws import AwsSettings
 from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.identity import CiSettings, IdentitySettings
 from components.aws.settings.keys import KeySettings
@@ -52,25 +54,28 @@ def place_of(teams: tuple[str, ...], seen: dict[str, Any]) -> Callable[[], objec
         "environment": "prod",
         "owner": "ml-platform",
         "residency_mode": "in-country",
-        "account_id": ACCOUNT,
-        "region": REGION,
-        "existing_network": ExistingNetwork.model_validate(
-            {
-                "vpc_id": VPC,
-                "cidr": "10.0.0.0/16",
-                "private_subnet_ids": private,
-                "isolated_subnet_ids": isolated,
-                "private_route_table_ids": ("rtb-0a1b2c3d4e5f60718",),
-            }
+        "aws": AwsSettings(
+            account_id=ACCOUNT,
+            region=REGION,
+            existing_network=ExistingNetwork.model_validate(
+                {
+                    "vpc_id": VPC,
+                    "cidr": "10.0.0.0/16",
+                    "private_subnet_ids": private,
+                    "isolated_subnet_ids": isolated,
+                    "private_route_table_ids": ("rtb-0a1b2c3d4e5f60718",),
+                }
+            ),
+            existing_cluster=ExistingCluster(name="falaj-prod", subnet_ids=private),
+            keys=KeySettings(team_keys=True),
+            identity=IdentitySettings(
+                ci=(CiSettings(kind="github", repository="bank/falaj", environment="prod"),),
+                break_glass_users=("amna",),
+            ),
+            **UNWATCHED,
         ),
-        "existing_cluster": ExistingCluster(name="falaj-prod", subnet_ids=private),
         "kubeconfig": "apiVersion: v1",
         "teams": {team: TeamQuota() for team in teams},
-        "keys": KeySettings(team_keys=True),
-        "identity": IdentitySettings(
-            ci=(CiSettings(kind="github", repository="bank/falaj", environment="prod"),),
-            break_glass_users=("amna",),
-        ),
     }
 
     def build() -> object:
