@@ -18,6 +18,7 @@ from components.aws.settings.aws import AwsSettings
 from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.identity import CiSettings, IdentitySettings
 from components.aws.settings.keys import KeySettings
+from components.aws.settings.network import ExistingNetwork
 from components.kubernetes.settings import TeamQuota
 
 if TYPE_CHECKING:
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
 
 AN_ARN = "arn:aws:kms:me-central-1:123456789012:key/"
 LONGEST_TRUST, LONGEST_MANAGED, LONGEST_KEY, LONGEST_NAME = 2_048, 6_144, 32_768, 64
+
+NETWORK = {
+    "vpc_id": "vpc-0a1b2c3d4e5f60718",
+    "cidr": "10.0.0.0/16",
+    "private_subnet_ids": {
+        "me-central-1a": "subnet-0a1b2c3d4e5f60718",
+        "me-central-1c": "subnet-0a1b2c3d4e5f60719",
+    },
+    "isolated_subnet_ids": {
+        "me-central-1a": "subnet-1a1b2c3d4e5f60718",
+        "me-central-1c": "subnet-1a1b2c3d4e5f60719",
+    },
+    "private_route_table_ids": ("rtb-0a1b2c3d4e5f60718",),
+}
 
 
 @pytest.fixture
@@ -36,6 +51,7 @@ def place(record: Callable[[Callable[[], object]], Recording]) -> Recording:
         "residency_mode": "in-country",
         "aws": AwsSettings(
             account_id="123456789012",
+            existing_network=ExistingNetwork.model_validate(NETWORK),
             existing_cluster=ExistingCluster(
                 name="falaj-staging", subnet_ids={"me-central-1a": "subnet-0a1b2c3d4e5f60718"}
             ),
