@@ -39,7 +39,8 @@ def test_what_is_the_same_has_no_row() -> None:
 
 
 def test_a_value_that_differs_has_a_row_with_its_docstring() -> None:
-    (row,) = environments.rows((changed(), changed(keys={"rotation_days": 90})))
+    years, quarters = (changed(keys={"rotation_days": days}) for days in (365, 90))
+    (row,) = environments.rows((years, quarters))
     assert row.path == ("aws", "keys", "rotation_days")
     assert row.values == ("365", "90")
     assert row.explanation.startswith("Days until a key gets new material.")
