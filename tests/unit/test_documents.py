@@ -282,9 +282,22 @@ def test_the_network_shows_who_stands_where_and_may_connect() -> None:
             row("aws:rds/subnetGroup:SubnetGroup", "prod-s", "Database", tier["isolated"]),
             row(
                 *("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "prod-in"),
-                *("Database", nodes, group),
+                "Cluster",  # whoever makes a rule need not own the group that it opens
+                by_securityGroupId=group,
+                by_referencedSecurityGroupId=nodes,
                 fromPort=5432,
                 toPort=5432,
+            ),
+            *(
+                row(
+                    *("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", f"in-{port}"),
+                    "Database",
+                    by_securityGroupId=group,
+                    cidrIpv4=block,
+                    fromPort=port,
+                    toPort=port,
+                )
+                for port, block in ((1, "10.0.0.0/16"), (2, "172.16.0.0/12"))
             ),
         )
     )
@@ -292,7 +305,14 @@ def test_the_network_shows_who_stands_where_and_may_connect() -> None:
     assert '"private subnets in 1 zone"' in text
     assert '[("Cluster")]' in text
     assert '["Database"]' in text
-    assert text.count('-->|"5432"|') == 1
+    ids = {line.split("[")[0].strip(): line for line in text.splitlines() if "[" in line}
+    arrows = {
+        port: next(line.split()[0] for line in text.splitlines() if f'|"{port}"|' in line)
+        for port in ("5432", "1", "2")
+    }
+    assert "Cluster" in ids[arrows["5432"]]
+    assert "private subnets" in text.partition(f"subgraph {arrows['1']}[")[2].splitlines()[0]
+    assert "addresses 172.16.0.0/12" in ids[arrows["2"]]
 
 
 def test_a_mark_without_a_picture_is_an_error() -> None:

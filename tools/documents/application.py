@@ -27,7 +27,10 @@ def application(plan: Plan, settings: Settings) -> str:
     chart = Chart("LR")
     for name, one in shown.items():
         lines = [name] if one.namespace == name else [name, f"in namespace {one.namespace}"]
-        chart.box(name, *([_TEAM, *wrapped(settings.teams)] if name == _TEAM else lines))
+        if name == _TEAM:
+            own_keys = settings.aws is not None and settings.aws.keys.team_keys
+            lines = [_TEAM, *wrapped(settings.teams), *(["under its own key"] if own_keys else [])]
+        chart.box(name, *lines)
     targets: dict[str, None] = {}
     for name, one in shown.items():
         for target, mode in _touched(one):

@@ -11,10 +11,11 @@ from stacks.plan import Plan
 from stacks.plan_areas import Area
 from stacks.settings import Settings
 from tools.documents.mermaid import Chart
-from tools.documents.plans import bare, of_type, read, stores
+from tools.documents.plans import bare, keys, of_type, read, stores
 
 VAULT = "aws:backup/vault:Vault"
 
+_BESIDE = "Keys of no store as a whole, which whoever writes to one names:"
 _MOST_NAMES = 4
 _SPELT = {
     "backup": "AWS Backup",
@@ -72,7 +73,9 @@ def data(plan: Plan, settings: Settings) -> str:
             chart.arrow(box, vault, copies.rules)
         for noun in copies.sites:
             chart.arrow(box, f"site {noun}", "sealed")
-    return chart.text()
+    idle = sorted(keys(plan) - set(stores(plan)))
+    named = ", ".join(f"`{key}`" for key in idle)
+    return chart.text() + (f"\n{_BESIDE} {named}.\n" if idle else "")
 
 
 def _copies(

@@ -105,17 +105,26 @@ _OF_SUBNETS = ("aws:ec2/networkAcl", "aws:ec2/routeTable", "aws:ec2/natGateway",
 
 
 def flows(plan: Plan) -> list[tuple[str, str, str]]:
-    """Who may connect to whom: component, component, and ports; of security groups' rules."""
+    """Who may connect to whom: component or range of addresses, component, and ports."""
     ports: dict[tuple[str, str], set[str]] = {}
     owners = {one["urn"]: str(one["parent"]) for one in plan.resources}
     for one in of_type(plan, "SecurityGroupIngressRule"):
-        groups = [urn for urn in one["dependencies"] if urn in owners]
-        for source in {owners[urn] for urn in groups} - {one["parent"]}:
-            inputs = one["inputs"]
-            low, high = inputs.get("fromPort"), inputs.get("toPort")
-            port = "any" if low is None else str(low) if low == high else f"{low}-{high}"
-            ports.setdefault((source, str(one["parent"])), set()).add(port)
+        named = one["property_dependencies"]
+        targets = {owners[urn] for urn in named.get("securityGroupId", ()) if urn in owners}
+        sources = {
+            owners[urn] for urn in named.get("referencedSecurityGroupId", ()) if urn in owners
+        }
+        if block := one["inputs"].get("cidrIpv4"):
+            sources = {str(block)}
+        for source in sorted(sources):
+            for target in sorted(targets - {source}):
+                ports.setdefault((source, target), set()).add(_ports(one["inputs"]))
     return [(*pair, ", ".join(sorted(found, key=_by_number))) for pair, found in ports.items()]
+
+
+def _ports(inputs: Mapping[str, Any]) -> str:
+    low, high = inputs.get("fromPort"), inputs.get("toPort")
+    return "any" if low is None else str(low) if low == high else f"{low}-{high}"
 
 
 def _by_number(port: str) -> tuple[int, str]:
@@ -131,15 +140,13 @@ _KEYS = ("aws:kms/key:Key", "aws:kms/replicaKey:ReplicaKey")
 def stores(plan: Plan) -> dict[str, list[Mapping[str, Any]]]:
     """Name of a key, empty for none of ours → what holds data in AWS under it."""
     by_urn = {one["urn"]: one for one in plan.resources}
-    keys = {
-        one["urn"]: bare(plan, one["name"]).removesuffix("-key") for one in of_type(plan, "Key")
-    }
+    named = _named_keys(plan)
     under: dict[str, str] = {}
     for one in plan.resources:
-        own = _keys_of(one, keys)
+        own = _keys_of(one, named)
         if "ServerSideEncryption" in one["type"]:
             for urn in one["dependencies"]:
-                if urn in by_urn and by_urn[urn]["type"] in STATEFUL and urn not in keys and own:
+                if urn in by_urn and by_urn[urn]["type"] in STATEFUL and urn not in named and own:
                     under[urn] = own[0]
         elif one["type"] in STATEFUL and own:
             under[one["urn"]] = own[0]
@@ -148,6 +155,17 @@ def stores(plan: Plan) -> dict[str, list[Mapping[str, Any]]]:
         if keeps(one) and one["type"].startswith("aws:") and one["type"] not in _KEYS:
             found.setdefault(under.get(one["urn"], ""), []).append(one)
     return found
+
+
+def keys(plan: Plan) -> set[str]:
+    """The names of all keys, without environment."""
+    return set(_named_keys(plan).values())
+
+
+def _named_keys(plan: Plan) -> dict[str, str]:
+    return {
+        one["urn"]: bare(plan, one["name"]).removesuffix("-key") for one in of_type(plan, "Key")
+    }
 
 
 def _keys_of(resource: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:

@@ -60,8 +60,8 @@ def technology(plan: Plan) -> str:
     placed = {urn: tier for tier, components in at.items() for urn in components}
     services = _services(plan)
     with chart.group("region", _region(plan)):
-        ranges = ", ".join(str(one["inputs"].get("cidrBlock")) for one in of_type(plan, "Vpc"))
-        with chart.group("network", f"VPC {ranges}"):
+        ranges = [str(one["inputs"].get("cidrBlock")) for one in of_type(plan, "Vpc")]
+        with chart.group("network", f"VPC {', '.join(ranges)}"):
             for tier, components in at.items():
                 zones = f"{len(found[tier])} zone{'s' if len(found[tier]) > 1 else ''}"
                 with chart.group(f"tier {tier}", f"{tier} subnets in {zones}"):
@@ -70,13 +70,7 @@ def technology(plan: Plan) -> str:
                             urn, *_component(plan, urn, resources), stateful=_holds(plan, urn)
                         )
         chart.box("services", "services of AWS", *wrapped(services))
-    for source, target, ports in flows(plan):
-        if source in placed and target in placed:
-            chart.arrow(source, target, ports)
-    for target, port in _open_to_network(plan):
-        for tier in at:
-            if target in placed and placed[target] != tier:
-                chart.arrow(f"tier {tier}", target, port)
+    _connect(chart, plan, placed, ranges)
     for urn in dict.fromkeys(str(one["parent"]) for one in of_type(plan, "VpcEndpoint")):
         if urn in placed:
             chart.arrow(urn, "services")
@@ -94,6 +88,22 @@ _CLOSED = """
 No internet gateway, public address or NAT is planned: nothing of it answers the internet, and
 nothing leads to the internet.
 """
+
+
+def _connect(chart: Chart, plan: Plan, placed: Mapping[str, str], ranges: list[str]) -> None:
+    """Who may connect to whom; `placed` has the tier of each component, `ranges` the network's."""
+    for source, target, ports in flows(plan):
+        if target not in placed:
+            continue
+        if source in placed:
+            chart.arrow(source, target, ports)
+        elif source in ranges:
+            for tier in dict.fromkeys(placed.values()):
+                if tier != placed[target]:
+                    chart.arrow(f"tier {tier}", target, ports)
+        elif "/" in source:
+            chart.box(source, f"addresses {source}")
+            chart.arrow(source, target, ports)
 
 
 def _ways(plan: Plan) -> dict[tuple[str, str], int]:
@@ -138,14 +148,3 @@ def _component(plan: Plan, urn: str, resources: list[Mapping[str, Any]]) -> tupl
 
 def _holds(plan: Plan, urn: str) -> bool:
     return any(one["parent"] == urn and keeps(one) for one in plan.resources)
-
-
-def _open_to_network(plan: Plan) -> list[tuple[str, str]]:
-    """Components that let in ranges of addresses, and at which port."""
-    return sorted(
-        {
-            (str(one["parent"]), str(one["inputs"].get("fromPort", "any")))
-            for one in of_type(plan, "SecurityGroupIngressRule")
-            if "cidrIpv4" in one["inputs"]
-        }
-    )
