@@ -17,18 +17,8 @@ VAULT = "aws:backup/vault:Vault"
 
 _BESIDE = "Keys of no store as a whole, which whoever writes to one names:"
 _MOST_NAMES = 4
-_SPELT = {
-    "backup": "AWS Backup",
-    "cloudtrail": "CloudTrail",
-    "cloudwatch": "CloudWatch",
-    "ecr": "ECR",
-    "eks": "EKS",
-    "elasticache": "ElastiCache",
-    "msk": "MSK",
-    "rds": "RDS",
-    "s3": "S3",
-    "secretsmanager": "Secrets Manager",
-}
+_NAMES = ("CloudTrail", "CloudWatch", "ECR", "EKS", "ElastiCache", "MSK", "RDS", "S3")
+_SPELT = {name.lower().replace(" ", ""): name for name in (*_NAMES, "Secrets Manager")}
 """How AWS spells a service; any other is as Pulumi has it."""
 
 
