@@ -1,5 +1,5 @@
 # Every verb works from a fresh clone and can be interrupted and run again.
-.PHONY: setup up down clean shell check test bench bench-scale lock bootstrap
+.PHONY: setup up down clean shell check test bench bench-scale lock documents bootstrap
 .NOTPARALLEL:
 
 # a server without bytecode takes twice as long to start
@@ -50,6 +50,9 @@ lock: setup ## resolves the dependencies anew
 	$(RUN) uv pip compile pyproject.toml --group workloads --group test --group build \
 		--python .venv/bin/python --universal --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate -q -o requirements.lock
+
+documents: setup ## writes what of docs/ is made from the program
+	$(RUN) python -m tools.documents
 
 bootstrap: setup ## what an environment stands on, from outside: make bootstrap ENV=prod [BUNDLE=file]
 	$(RUN) python -m stacks.bootstrap.command "$(ENV)" "$(BUNDLE)"

@@ -61,21 +61,28 @@ class NodePool(_Part):
     """A group of nodes of one kind."""
 
     kind: Literal["cpu", "gpu"]
+    """Nodes of kind `gpu` take only pods that ask for a GPU."""
     instance_types: tuple[str, ...]
+    """As the cloud calls them, in the order of preference."""
     min_nodes: int
+    """With 0 a first pod waits until a node has started."""
     max_nodes: int
+    """Pods beyond it wait."""
 
 
 class TeamOutputs(_Part):
     """What one team may use."""
 
     namespace: str
+    """Where its pods run; the quotas are those of the namespace."""
     role: str | None = None
     """Name or ARN of the identity that the team's workloads run under."""
     cpu_quota: int
     """In cores."""
     memory_quota_gib: int
+    """In GiB, of all its pods at once."""
     gpu_quota: int
+    """Whole GPUs, of all its pods at once."""
     encryption_key: str | None = None
     """ARN of the team's own key. Whatever is written to `folders` names it, since nothing is taken
     under another; `None` where the store encrypts under its own key without being told."""
@@ -94,7 +101,9 @@ class SupervisorTarget(_Part):
     gateway_socket: str
     """Path of HAProxy's runtime socket."""
     first_workload_port: int
+    """The first port that a workload's process may listen on."""
     last_workload_port: int
+    """The last one."""
 
 
 class PlatformOutputs(BaseModel):
@@ -103,14 +112,20 @@ class PlatformOutputs(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     contract_version: str
+    """``major.minor`` of this contract; `parse` refuses another major one."""
     environment: str
+    """The name of the platform's stack."""
     place: Place
+    """What the environment stands on."""
     capabilities: tuple[Capability, ...]
+    """What it can do by now; the fields of each are all set, those of any other are not."""
 
     region: str | None = None
     """The cloud region that holds the data, `None` where it stays on the machine."""
     residency_mode: Literal["in-country", "approved-foreign-copy"]
+    """Whether anything may be copied abroad: never, or the classes of data with an approval."""
     allowed_regions: tuple[str, ...]
+    """Where data may be processed and kept."""
     automatic_approval: bool = False
     """Whether a version that passes its gates needs no person's yes in this environment."""
     encryption_keys: dict[str, str] = Field(default_factory=dict)
@@ -131,23 +146,29 @@ class PlatformOutputs(BaseModel):
     object_store_access_key: str | None = None
     """`None` where workloads have an identity of their own."""
     object_store_secret_key: str | None = None
+    """Goes with `object_store_access_key`."""
 
     tracking_uri: str | None = None
     """URL of the MLflow server."""
     ray_address: str | None = None
     """URL of Ray's dashboard, which carries the Jobs API."""
     ray_token: str | None = None
+    """What Ray asks of its clients."""
     feature_server_url: str | None = None
+    """URL of the server of online features."""
     serving_gateway_url: str | None = None
     """URL under which `/seldon/<namespace>/<deployment>/api/v1.0/predictions` answers."""
     serving_namespace: str | None = None
+    """The `<namespace>` in that URL."""
     metrics_url: str | None = None
     """URL of Prometheus' query API."""
     orchestrator_url: str | None = None
     """URL of the Dagster webserver."""
 
     node_pools: dict[str, NodePool] | None = None
+    """Name → the nodes of a pool; pods choose one by the node label `falaj/pool`."""
     teams: dict[str, TeamOutputs] | None = None
+    """Team → what is its own here."""
 
     local: SupervisorTarget | None = None
     """Set in the local environment: where a workload's processes are deployed."""

@@ -164,7 +164,8 @@ class Plan:
     """As asked for; `None` for the environment's own."""
     resources: list[dict[str, Any]]
     """Sorted by name; each with urn, type, name, region, inputs (secrets masked, `UNKNOWN` where it
-    is), provider, parent, dependencies, and whether it is protected."""
+    is), provider, parent, dependencies, also of each property that has some, and whether it is
+    protected."""
     components: dict[str, str | None]
     """URN of each component → URN of its parent."""
     packs: tuple[str, ...] = ()
@@ -192,10 +193,13 @@ def look(environment: str, profile: str | None = None) -> Plan:
         return look_at(stack, profile)
 
 
-def look_at(stack: Offline, profile: str | None = None) -> Plan:
-    """The same of a stack that is there already. Raises `OfflineError`."""
+def look_at(stack: Offline, profile: str | None = None, *arguments: str) -> Plan:
+    """The same of a stack that is there already; `pulumi preview` gets `arguments` as well.
+
+    Raises `OfflineError`.
+    """
     held = [part for pack in packs() for part in ("--policy-pack", pack)]
-    preview = stack.pulumi("preview", "--json", *held)
+    preview = stack.pulumi("preview", "--json", *held, *arguments)
     try:
         report = json.loads(preview.stdout)
         states = [step["newState"] for step in report["steps"]]
@@ -236,6 +240,9 @@ def _row(state: Mapping[str, Any], regions: Mapping[str, str | None]) -> dict[st
         "provider": provider or None,
         "parent": state.get("parent"),
         "dependencies": state.get("dependencies", []),
+        "property_dependencies": {
+            name: urns for name, urns in state.get("propertyDependencies", {}).items() if urns
+        },
         "protected": bool(state.get("protect")),
     }
 

@@ -98,7 +98,8 @@ def test_the_types_are_right() -> None:
 def test_the_types_of_the_tools_are_right() -> None:
     """They are programs in folders of their own, not one package."""
     tools = ROOT / "tools"
-    programs = [*tools.glob("*.py"), *(tools / "pulumi" / "launchers").glob("*.py")]
+    folders = (tools, tools / "documents", tools / "pulumi" / "launchers")
+    programs = [program for folder in folders for program in folder.glob("*.py")]
     assert types_of(*map(str, programs)) == ""
     providers = tools / "providers"
     modules = (part for path in providers.glob("*.py") for part in ("-m", path.stem))

@@ -1,0 +1,1 @@
+"""The documents that are written from the program, so that they cannot disagree with it."""
