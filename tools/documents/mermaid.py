@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 _WIDE = '%%{init: {"flowchart": {"wrappingWidth": 500}}}%%'
@@ -18,15 +19,20 @@ class Chart:
         self._depth = 1
         self._ids: dict[str, str] = {}
 
-    def id(self, thing: str) -> str:
-        """What stands for `thing` in the text."""
-        return self._ids.setdefault(thing, f"n{len(self._ids) + 1}")
+    def id(self, thing: str, title: str = "") -> str:
+        """What stands for `thing` in the text: made of its title, so that a new one moves none."""
+        if thing not in self._ids:
+            wanted = "n_" + re.sub(r"\W+", "_", title or thing).strip("_").lower()
+            taken = set(self._ids.values())
+            free = (wanted, *(f"{wanted}_{number}" for number in range(2, len(taken) + 3)))
+            self._ids[thing] = next(one for one in free if one not in taken)
+        return self._ids[thing]
 
     def box(self, thing: str, *lines: str, stateful: bool = False) -> None:
         """A box with `lines`; a cylinder where it is `stateful`."""
         text = "<br/>".join(line.replace('"', "'") for line in lines)
         shape = f'[("{text}")]' if stateful else f'["{text}"]'
-        self.add(f"{self.id(thing)}{shape}")
+        self.add(f"{self.id(thing, lines[0])}{shape}")
 
     def arrow(self, start: str, end: str, label: str = "", line: str = "-->") -> None:
         """An arrow; both ends may also be frames."""
@@ -35,7 +41,7 @@ class Chart:
 
     def group(self, thing: str, title: str) -> Group:
         """A frame round what is added inside of `with`."""
-        self.add(f'subgraph {self.id(thing)}["{title}"]')
+        self.add(f'subgraph {self.id(thing, title)}["{title}"]')
         return Group(self)
 
     def add(self, line: str) -> None:
