@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import psutil
 import pulumi
 import pytest
+from hypothesis import HealthCheck, settings
 from pulumi.runtime import mocks
 
 from components.contract import SECRET_FIELDS, PlatformOutputs
@@ -29,6 +30,12 @@ from stacks.environment import ROOT
 from stacks.offline import Offline, offline
 from stacks.plan import packs
 from tools.scratch_clone import ScratchClone
+
+# a machine that is busy with something else is no fault of what is tried
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 MASKED = "[secret]"
 

@@ -86,7 +86,7 @@ def test_any_record_with_missing_values_and_unseen_categories_does_too(
     score = compiled.compile_pipeline(fitted)
     record = st.fixed_dictionaries({field.name: _values(field) for field in schema.fields})
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.lists(record, min_size=1, max_size=4))
     def same(records: list[Record]) -> None:
         assert compiled.difference(fitted, score, records) <= compiled.TOLERANCE

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workloads.delivery.whole_answers import WholeAnswers
@@ -247,7 +247,7 @@ MESSAGES = st.one_of(
 def test_whatever_json_is_sent_the_answer_is_a_prediction_or_a_refusal(slot: Any) -> None:
     with httpx.Client(base_url=slot.url) as client:
 
-        @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=400)
         @given(MESSAGES)
         def ask(message: Any) -> None:
             for path in (PREDICTIONS, FEEDBACK):
