@@ -319,7 +319,7 @@ def _vcpus(aws: AwsSettings) -> tuple[int, int]:
 
 
 def _alarms(part: str, count: int, table: Prices) -> Line:
-    return monthly(part, f"{count} alarms", "alarm", count, table)
+    return monthly(part, f"{count} alarm{'s' if count != 1 else ''}", "alarm", count, table)
 
 
 def _backup(aws: AwsSettings, table: Prices) -> Iterator[Line]:
