@@ -69,6 +69,10 @@ class Living:
         """Type and id of everything that exists."""
         return {(thing.token, thing.id) for thing in self.world.things()}
 
+    def kept(self) -> set[tuple[str, str]]:
+        """Type and id of what a `destroy` of the state leaves."""
+        return {(one["type"], one["id"]) for one in self.resources() if one.get("retainOnDelete")}
+
     def recover(self) -> None:
         """What docs/operations.md says to type when an `up` was killed."""
         self._whole()

@@ -56,9 +56,7 @@ def life(living: Begin, aws_environment: str) -> Iterator[Life]:
         refresh = environment.pulumi("refresh", *UNCHANGED)
         pool = _widen(environment)
         after_a_change = environment.steps()
-        kept = {
-            (one["type"], one["id"]) for one in environment.resources() if one.get("retainOnDelete")
-        }
+        kept = environment.kept()
         environment.pulumi("state", "unprotect", "--all", "--yes")
         yield Life(
             profile=profile,
