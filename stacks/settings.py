@@ -27,8 +27,11 @@ from components.aws.settings.cache import long_cache_names
 from components.aws.settings.identity import problems_of_deployers, problems_of_teams
 from components.aws.settings.image_registry import cache_problems
 from components.aws.settings.log_shipping import problems_of_shipping
+from components.aws.settings.network import NetworkSettings
+from components.aws.settings.pools_for_pods import pools_for_pods
 from components.aws.settings.storage import long_team_names
 from components.kubernetes.settings import AdmissionSettings, TeamQuota
+from components.kubernetes.training_settings import TrainingSettings, problems_of_training
 from components.local.settings import LocalSettings
 from components.residency import Residency
 from components.section import Name, Section
@@ -79,6 +82,8 @@ class Settings(Section):
     aws: AwsSettings | None = None
     admission: AdmissionSettings = AdmissionSettings()
     """What a pod must be before the cluster takes it."""
+    training: TrainingSettings = TrainingSettings()
+    """Shared Ray clusters, the queues of jobs, and how GPUs are shared."""
     teams: dict[Name, TeamQuota] = Field(default_factory=dict)
     kubeconfig: SecretStr | None = None
 
@@ -105,6 +110,7 @@ class Settings(Section):
                 quotas = {name: team.gpu_quota for name, team in self.teams.items()}
                 problems += beyond_the_team_budget(self.aws.gpu_budget, quotas)
                 problems += _problems_of_images(self.environment, self.aws)
+                problems += _problems_of_training(self, self.aws)
                 problems += unapproved_copies(self.aws.backup, self.residency)
                 problems += problems_of_shipping(
                     self.aws.logs,
@@ -122,6 +128,17 @@ def _problems_of_deployers(environment: str, aws: AwsSettings) -> list[str]:
         environment, aws.identity, account_id=account, runner=aws.runner is not None
     )
     return [f"aws.{problem}" for problem in found]
+
+
+def _problems_of_training(settings: Settings, aws: AwsSettings) -> list[str]:
+    max_pods = (aws.network or NetworkSettings()).max_pods
+    found = problems_of_training(
+        settings.training,
+        environment=settings.environment,
+        teams=settings.teams,
+        pools=pools_for_pods(aws.pools, max_pods),
+    )
+    return [f"training.{problem}" for problem in found]
 
 
 def _problems_of_images(environment: str, aws: AwsSettings) -> list[str]:

@@ -17,8 +17,9 @@ from typing import Any
 import pulumi
 
 from components.aws.instance_types import most_gpus, most_vcpus
-from components.aws.node_pool import METADATA_HOPS, labels_of, taints_of
+from components.aws.node_pool import METADATA_HOPS
 from components.aws.settings.elastic_nodes import ElasticPoolSettings
+from components.aws.settings.node_pool import labels_of, taints_of
 
 GPU = "nvidia.com/gpu"
 

@@ -16,10 +16,7 @@ import pulumi_aws as aws
 
 from components.aws.role import Role, RoleArgs, taken_by_service
 from components.aws.scope import Scope
-from components.aws.settings.node_pool import NodePoolSettings, PoolSettings, Taint
-
-GPU_TAINT = "nvidia.com/gpu"
-"""Keeps every pod off GPU nodes that does not tolerate, and so ask for, a GPU."""
+from components.aws.settings.node_pool import NodePoolSettings, labels_of, taints_of
 
 METADATA_HOPS = 1
 """How far the instance metadata service answers: to the node, and to no pod behind it."""
@@ -154,15 +151,3 @@ def node_policies(*, network_plugin_has_role: bool) -> dict[str, str]:
         "images": "AmazonEC2ContainerRegistryPullOnly",
     }
     return policies if network_plugin_has_role else policies | {"network": "AmazonEKS_CNI_Policy"}
-
-
-def labels_of(pool: str, shape: PoolSettings) -> dict[str, str]:
-    """The labels of a pool's nodes."""
-    return {"falaj/pool": pool, "falaj/kind": shape.kind, **shape.labels}
-
-
-def taints_of(shape: PoolSettings) -> tuple[Taint, ...]:
-    """The taints of a pool's nodes: those asked for, and on GPU nodes that of GPUs."""
-    if shape.kind == "gpu" and not any(one.key == GPU_TAINT for one in shape.taints):
-        return (Taint(key=GPU_TAINT), *shape.taints)
-    return shape.taints

@@ -11,12 +11,11 @@ import pytest
 from policy_decision import statements
 from unwatched import UNWATCHED
 
-from components.aws.node_pool import GPU_TAINT
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.aws.settings.aws import AwsSettings
 from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.elastic_nodes import GpuBudget
-from components.aws.settings.node_pool import NodePoolSettings
+from components.aws.settings.node_pool import GPU_TAINT, NodePoolSettings
 from components.kubernetes.settings import TeamQuota
 from components.tags import tags
 

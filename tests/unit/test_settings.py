@@ -204,3 +204,19 @@ def test_settings_of_another_place_are_refused() -> None:
     assert "has no meaning where place is aws" in problems_of(
         "dev", {"falaj:aws": json.dumps(AWS), "falaj:local": "{}"}
     )
+
+
+def test_a_shared_cluster_beyond_its_teams_quota_stops_the_preview() -> None:
+    workers = {"cpu": {"pool": "system", "cpus": 1, "memory_gib": 4, "max_workers": 2}}
+    head = {"pool": "system", "cpus": 1, "memory_gib": 4}
+    asked = {"clusters": {"credit": {"head": head, "workers": workers}}}
+    config = {
+        "falaj:aws": json.dumps(AWS),
+        "falaj:teams": json.dumps({"credit": {"cpu_quota": 2, "memory_quota_gib": 8}}),
+        "falaj:training": json.dumps(asked),
+    }
+    said = problems_of("dev", config)
+    assert (
+        "training.clusters.credit: at its largest asks for 3.5 CPUs; the team's cpu_quota" in said
+    )
+    assert "training.clusters.credit.head.cpus: is 2, and a node of system has 1." in said

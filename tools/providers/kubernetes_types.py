@@ -72,6 +72,12 @@ def _at(properties: Properties, path: str) -> Any:
     return value
 
 
+_BESIDE_SPEC = {
+    "kubernetes:kueue.x-k8s.io/v1beta2:WorkloadPriorityClass": frozenset({"value", "description"}),
+}
+"""Type → fields of the object; the SDK's class for others' kinds has `spec` alone."""
+
+
 class Kubernetes(Catalogue):
     """The types of `pulumi_kubernetes`."""
 
@@ -98,6 +104,10 @@ class Kubernetes(Catalogue):
             custom = import_module(f"{self.sdk}.apiextensions")
             return custom.CustomResource, custom.CustomResourceArgs
         return super()._find(token)
+
+    def further_inputs(self, token: str) -> frozenset[str]:
+        """Of a kind of others that keeps its content beside `spec`."""
+        return _BESIDE_SPEC.get(token, frozenset())
 
     def name_of(self, inputs: Properties, name: str) -> Any:
         """The name sits in the metadata."""

@@ -132,6 +132,11 @@ class Catalogue(abc.ABC):
         """The values inside which the name must be unique."""
         return [inputs.get(name) for name in sorted(kind.within or ())]
 
+    def further_inputs(self, token: str) -> frozenset[str]:
+        """Inputs of the type `token` that the SDK's class does not name."""
+        del token
+        return frozenset()
+
     def further_problems(self, token: str, inputs: Properties) -> Iterator[tuple[str, str]]:
         """What the service, rather than the SDK, has against `inputs`: (property path, reason)."""
         del token, inputs
@@ -309,7 +314,12 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
                 failures=_failures([("", f"the SDK knows no type {token}")]),
             )
         kind = self._catalogue.kind(token, classes[1])
-        wrong = [*problems(classes[1], inputs), *self._catalogue.further_problems(token, inputs)]
+        beside = self._catalogue.further_inputs(token)
+        of_the_class = {name: value for name, value in inputs.items() if name not in beside}
+        wrong = [
+            *problems(classes[1], of_the_class),
+            *self._catalogue.further_problems(token, inputs),
+        ]
         if kind.name is not None and self._catalogue.name_of(inputs, kind.name) is None:
             name = self._catalogue.name_of(plain(request.olds), kind.name)
             if name is None:

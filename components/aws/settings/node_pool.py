@@ -18,6 +18,9 @@ LabelValue = Annotated[
     str, StringConstraints(pattern=r"^([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?$")
 ]
 
+GPU_TAINT = "nvidia.com/gpu"
+"""Keeps every pod off GPU nodes that does not tolerate, and so ask for, a GPU."""
+
 
 class Taint(Section):
     """What keeps pods off a pool's nodes unless they tolerate it."""
@@ -82,3 +85,15 @@ def problems_of_pool(pool: PoolSettings, data: RegionData) -> Iterator[str]:
     if not strange:
         for problem in problems_of_types(data, pool.instance_types, pool.zones):
             yield f"instance_types: {problem}"
+
+
+def labels_of(pool: str, shape: PoolSettings) -> dict[str, str]:
+    """The labels of a pool's nodes."""
+    return {"falaj/pool": pool, "falaj/kind": shape.kind, **shape.labels}
+
+
+def taints_of(shape: PoolSettings) -> tuple[Taint, ...]:
+    """The taints of a pool's nodes: those asked for, and on GPU nodes that of GPUs."""
+    if shape.kind == "gpu" and not any(one.key == GPU_TAINT for one in shape.taints):
+        return (Taint(key=GPU_TAINT), *shape.taints)
+    return shape.taints
