@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +16,7 @@ import httpx
 import pytest
 from control_plane import ControlPlane
 from kubernetes_api import Api, Object
+from mesh_client import client_of
 from traffic_contract import ENTITIES, TrafficSplitContract
 
 from components.kubernetes.edge import BUCKET_HEADER
@@ -168,20 +168,10 @@ def client() -> Iterator[httpx.Client]:
         yield client
 
 
-def _client(cluster: ControlPlane, user: str) -> httpx.Client:
-    return httpx.Client(
-        base_url=cluster.server,
-        verify=ssl.create_default_context(cadata=cluster.authority.pem),
-        headers={"Authorization": f"Bearer {cluster.token_for(user)}"},
-        timeout=30,
-        trust_env=False,
-    )
-
-
 @pytest.fixture
 def place(api: Api, cluster: ControlPlane, bucket_of: dict[str, str]) -> Iterator[MeshPlace]:
     """As a release's account."""
-    with _client(cluster, "system:serviceaccount:split-team:release") as server:
+    with client_of(cluster, "system:serviceaccount:split-team:release") as server:
         yield MeshPlace(api, server, bucket_of)
     api.delete(SPLIT, seconds=30)
 
@@ -284,7 +274,7 @@ def test_what_no_release_writes_is_named_and_the_next_split_replaces_it(
 
 
 def test_somebody_without_the_right_is_told_which_lacks(cluster: ControlPlane) -> None:
-    with _client(cluster, "somebody") as client:
+    with client_of(cluster, "somebody") as client:
         split = MeshTrafficSplit(client, ROUTE)
         with pytest.raises(TrafficError, match='"somebody" cannot get resource "virtualservices"'):
             split.set_weights({"b": 100})
