@@ -3,6 +3,10 @@
 The platform's route says where a workload is found and leaves the choice of the slot to the object
 that releases write (`workloads/delivery/mesh.py`). While that is not there, Istio leaves the rule
 that names it out, and the next one, to the first slot, holds.
+
+A slot with no pod that is ready answers 503: unlike the local gateway, the mesh does not turn to
+the other slot. Paths in the rules of who may speak to a server are judged by a sidecar, or in
+ambient mode by a waypoint of the namespace; a ztunnel alone would refuse every request.
 """
 
 from __future__ import annotations
