@@ -166,23 +166,24 @@ class Serving(pulumi.ComponentResource):
             )
         else:
             self._plain(slot, args.model, spec, after)
+        service: Any = {
+            "type": "ClusterIP",
+            "selector": slot.selector,
+            "ports": [
+                {
+                    "name": name,
+                    "port": port,
+                    "targetPort": port,
+                    "protocol": "TCP",
+                    "appProtocol": "http",
+                }
+                for name, port in (("http", PORT), ("http-metrics", METRICS_PORT))
+            ],
+        }
         kubernetes.core.v1.Service(
             f"{self._name}-{slot.slot}-service",
             metadata=self._metadata(slot.name, slot.labels),
-            spec={
-                "type": "ClusterIP",
-                "selector": slot.selector,
-                "ports": [
-                    {
-                        "name": name,
-                        "port": port,
-                        "targetPort": port,
-                        "protocol": "TCP",
-                        "appProtocol": "http",
-                    }
-                    for name, port in (("http", PORT), ("http-metrics", METRICS_PORT))
-                ],
-            },
+            spec=service,
             opts=self._child,
         )
         self._object(
@@ -197,31 +198,33 @@ class Serving(pulumi.ComponentResource):
         self, slot: Slot, model: ModelSettings, spec: Any, opts: pulumi.ResourceOptions
     ) -> None:
         """A Deployment, and what Seldon's operator would make beside it."""
+        # how many there are is the scaler's alone
+        servers: Any = {
+            "selector": {"matchLabels": slot.selector},
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+            },
+            "template": {"metadata": {"labels": slot.labels}, "spec": spec},
+        }
         made = kubernetes.apps.v1.Deployment(
             f"{self._name}-{slot.slot}",
             metadata=self._metadata(slot.name, slot.labels),
-            # how many there are is the scaler's alone
-            spec={
-                "selector": {"matchLabels": slot.selector},
-                "strategy": {
-                    "type": "RollingUpdate",
-                    "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
-                },
-                "template": {"metadata": {"labels": slot.labels}, "spec": spec},
-            },
+            spec=servers,
             opts=opts,
         )
+        scaler: Any = {
+            "scaleTargetRef": {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "name": made.metadata.name.apply(str),
+            },
+            **scaling(model),
+        }
         kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
             f"{self._name}-{slot.slot}-scaling",
             metadata=self._metadata(slot.name, slot.labels),
-            spec={
-                "scaleTargetRef": {
-                    "apiVersion": "apps/v1",
-                    "kind": "Deployment",
-                    "name": made.metadata.name.apply(str),
-                },
-                **scaling(model),
-            },
+            spec=scaler,
             opts=self._child,
         )
         budget: Any = {
