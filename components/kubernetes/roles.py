@@ -74,3 +74,24 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
     "approver": _SEEN,
 }
 """Developers train and try; operators keep what serves alive; neither can do the other's."""
+
+
+def may_split(split: str) -> tuple[Rule, ...]:
+    """What a release may do in its team's namespace: write the object `split` of its weights.
+
+    RBAC cannot tie a creation to a name. A route of another name leads nowhere: the gateway takes
+    names from its own namespace alone (`edge`), and delegates only to the objects named there.
+    """
+    return (
+        {
+            **_rule("networking.istio.io", ("virtualservices",), ("get", "patch")),
+            "resourceNames": (split,),
+        },
+        _rule("networking.istio.io", ("virtualservices",), ("create",)),
+        *may_see_gateway(),
+    )
+
+
+def may_see_gateway() -> tuple[Rule, ...]:
+    """What a release may do in the gateway's namespace too: see which pods are ready."""
+    return (_rule("discovery.k8s.io", ("endpointslices",), ("get", "list")),)

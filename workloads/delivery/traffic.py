@@ -1,7 +1,8 @@
 """How live traffic is shared between the slots of a workload.
 
 `TrafficSplit` is all that a release knows of a gateway. `GatewayTrafficSplit` is the one for the
-local gateway. Which version sits in a slot is no concern of this module.
+local gateway; `workloads.delivery.mesh` has the one for a cluster. Which version sits in a slot is
+no concern of these modules.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -123,11 +124,7 @@ class GatewayTrafficSplit:
             known = set(_read(self._file))
         except FileNotFoundError:
             known = set(self.running_weights())
-        if not set(weights) <= known:
-            raise ValueError(f"slots {sorted(weights)}, known are {sorted(known)}")
-        split = {slot: weights.get(slot, 0) for slot in sorted(known)}
-        _check(split)
-        return split
+        return whole_split(weights, known)
 
     def _workers(self) -> dict[str, list[_Worker]]:
         """Slot → its servers, named `x-1`, `x-2`; spares, those named `x-1-spare`, left out."""
@@ -169,6 +166,15 @@ class GatewayTrafficSplit:
                 "gateway takes that when it starts"
             ) from error
         return answer.decode(errors="replace")
+
+
+def whole_split(weights: Mapping[str, int], known: Collection[str]) -> dict[str, int]:
+    """`weights` for every slot of `known`, a slot that is not named at 0. Raises `ValueError`."""
+    if not set(weights) <= set(known):
+        raise ValueError(f"slots {sorted(weights)}, known are {sorted(known)}")
+    split = {slot: weights.get(slot, 0) for slot in sorted(known)}
+    _check(split)
+    return split
 
 
 def _check(split: Mapping[str, int]) -> None:
