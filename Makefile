@@ -34,7 +34,7 @@ shell: setup ## a shell in which pulumi and falaj use this clone
 	@.venv/bin/python -m stacks.environment
 
 check: setup ## lint, types, unit tests and one run of the engine
-	$(RUN) python -m pytest tests/unit tests/engine -m "not long"
+	$(RUN) python -m pytest tests/unit tests/engine/test_dev.py
 
 test: ## everything, with the whole path and a browser
 	@$(ANY_PYTHON) -B -m tools.setup --with-tests

@@ -198,12 +198,7 @@ def plan_of() -> Callable[[str], list[dict[str, Any]]]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every environment on AWS there is, and every profile."""
     if "aws_environment" in metafunc.fixturenames:
-        found = [
-            # the first stands for the others where time is short
-            pytest.param(name, marks=[pytest.mark.long] if number else [])
-            for number, name in enumerate(environments())
-        ]
-        metafunc.parametrize("aws_environment", found, scope="module")
+        metafunc.parametrize("aws_environment", environments(), scope="module")
     if "profile" in metafunc.fixturenames:
         metafunc.parametrize("profile", sorted(file.stem for file in PROFILES.glob("*.yaml")))
 

@@ -20,8 +20,6 @@ from stacks.bundle.target import Target
 from stacks.environment import ROOT
 from tools.scratch_clone import ScratchClone
 
-pytestmark = pytest.mark.long
-
 
 def needed() -> set[str]:
     """What a plan takes of the lock: the project's own dependencies and all that these ask for."""

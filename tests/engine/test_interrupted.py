@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 Begin = Callable[[str], contextlib.AbstractContextManager["Living"]]
 INTERRUPTIONS = 20
-pytestmark = pytest.mark.long
 UNASKED = ("--yes", "--skip-preview")
 KEY, BUCKET = "aws:kms/key:Key", "aws:s3/bucket:Bucket"
 
