@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 WORKLOAD = "credit-risk"
 SLOTS = ("a", "b")
-RECOVERY_SECONDS = 240
+RECOVERY_SECONDS = 600
 TABLE = f"s3://falaj-data/{WORKLOAD}/raw"
 
 
