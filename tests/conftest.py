@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import ipaddress
@@ -135,6 +136,10 @@ def record() -> Callable[[Callable[[], object]], Recording]:
 
     def build(function: Callable[[], object]) -> Recording:
         recorder = Recorder()
+        try:
+            asyncio.get_event_loop()
+        except RuntimeError:  # whoever ran one in this thread before took it away
+            asyncio.set_event_loop(asyncio.new_event_loop())
         mocks.set_mocks(recorder, project="falaj", stack="test", preview=False)
 
         @pulumi.runtime.test

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -175,3 +177,12 @@ def test_the_place_fills_the_contract_from_what_it_made(record: Record) -> None:
     assert seen["kubeconfig"] == "apiVersion: v1"
     residency = statements(seen["organisation_policy"])[0]
     assert residency["Condition"] == {"StringNotEquals": {"aws:RequestedRegion": ["me-central-1"]}}
+
+
+def test_components_are_recorded_after_somebody_ran_a_loop_of_their_own(record: Record) -> None:
+    asyncio.run(asyncio.sleep(0))
+
+    # in a context without the stack that an earlier recording made
+    recording = contextvars.Context().run(record, lambda: pulumi.ComponentResource("a:b:C", "one"))
+
+    assert [one.name for one in recording.resources] == ["one"]
