@@ -8,21 +8,19 @@ images lock` writes. The repositories that hold the copies in the country are ma
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import re
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from components.section import Section
-
-if TYPE_CHECKING:
-    from components.aws.scope import Scope
 
 CATALOGUE = Path(__file__).with_name("images.yaml")
 LOCK = Path(__file__).with_name("images.lock.json")
@@ -45,6 +43,17 @@ class CatalogueError(Exception):
 
 class NotLockedError(Exception):
     """Something has no digest, so nothing can say what would run."""
+
+
+class Registry(Protocol):
+    """Where the copies lie."""
+
+    @property
+    def registry(self) -> str:
+        """Its host."""
+
+    def repository(self, path: str) -> str:
+        """The name of the environment's repository `path`."""
 
 
 class Artifact(Section):
@@ -169,7 +178,7 @@ class Reference:
 
 def image(
     name: str,
-    scope: Scope,
+    registry: Registry,
     catalogue: Catalogue | None = None,
     lock: Lock | None = None,
     *,
@@ -182,26 +191,26 @@ def image(
     image and `NotLockedError` where it has no digest yet.
     """
     catalogue = catalogue or _catalogue()
-    found = reference("images", name, scope, catalogue, lock)
+    found = reference("images", name, registry, catalogue, lock)
     source = catalogue.images[name].source
     if source.partition("/")[0] in cached:
-        found = replace(found, repository=scope.repository(source))
+        found = replace(found, repository=registry.repository(source))
     return str(found)
 
 
 def chart(
-    name: str, scope: Scope, catalogue: Catalogue | None = None, lock: Lock | None = None
+    name: str, registry: Registry, catalogue: Catalogue | None = None, lock: Lock | None = None
 ) -> tuple[str, str]:
     """Address (``oci://…``) and version of the chart `name`; raises as `image` does."""
     catalogue = catalogue or _catalogue()
-    found = reference("charts", name, scope, catalogue, lock)
+    found = reference("charts", name, registry, catalogue, lock)
     return f"oci://{found.registry}/{found.repository}", catalogue.charts[name].version
 
 
 def reference(
     kind: Kind,
     name: str,
-    scope: Scope,
+    registry: Registry,
     catalogue: Catalogue | None = None,
     lock: Lock | None = None,
 ) -> Reference:
@@ -217,11 +226,56 @@ def reference(
             f"where {known[name].source} can be reached, and commit {LOCK.name}"
         )
     return Reference(
-        registry=scope.registry,
-        repository=scope.repository(path_of(kind, name)),
+        registry=registry.registry,
+        repository=registry.repository(path_of(kind, name)),
         version=tag_of(found.version),
         digest=found.digest,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mirror:
+    """The images and charts as one environment has them."""
+
+    registry: Registry
+    lock: Lock
+
+    def image(self, name: str) -> str:
+        """As `image` does."""
+        return image(name, self.registry, lock=self.lock)
+
+    def chart(self, name: str) -> tuple[str, str]:
+        """As `chart` does."""
+        return chart(name, self.registry, lock=self.lock)
+
+    def unlocked(self) -> list[str]:
+        """What of the catalogue has no digest, such as ``images ray``."""
+        return [
+            f"{kind} {name}"
+            for kind, name, artifact in _catalogue().artifacts()
+            if self.lock.of(kind, name, artifact) is None
+        ]
+
+
+def made_up(lock: Lock) -> Lock:
+    """`lock` with a digest for everything that has none, for plans that nothing is made of.
+
+    The same artifact has the same digest in every plan, so that plans can be compared.
+    """
+    for kind, name, artifact in _catalogue().artifacts():
+        if lock.of(kind, name, artifact) is None:
+            named = f"{artifact.source}:{artifact.version}".encode()
+            lock = lock.with_entry(
+                kind,
+                name,
+                Locked(
+                    source=artifact.source,
+                    version=artifact.version,
+                    digest=f"sha256:{hashlib.sha256(named).hexdigest()}",
+                    media_type="application/vnd.oci.image.index.v1+json",
+                ),
+            )
+    return lock
 
 
 @functools.cache

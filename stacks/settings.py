@@ -30,11 +30,11 @@ from components.aws.settings.log_shipping import problems_of_shipping
 from components.aws.settings.network import NetworkSettings
 from components.aws.settings.pools_for_pods import pools_for_pods
 from components.aws.settings.storage import long_team_names
-from components.kubernetes.settings import AdmissionSettings, TeamQuota
-from components.kubernetes.training_settings import TrainingSettings, problems_of_training
+from components.kubernetes.layer_settings import LayerSettings
+from components.kubernetes.training_settings import problems_of_training
 from components.local.settings import LocalSettings
 from components.residency import Residency
-from components.section import Name, Section
+from components.section import Name
 
 NAMESPACE = "falaj"
 CONFIG_DIRECTORY = Path(__file__).parent / "config"
@@ -67,7 +67,7 @@ class SettingsError(Exception):
         )
 
 
-class Settings(Section):
+class Settings(LayerSettings):
     """All settings of one environment."""
 
     environment: Name
@@ -80,11 +80,6 @@ class Settings(Section):
     residency: Residency = Residency()
     local: LocalSettings | None = None
     aws: AwsSettings | None = None
-    admission: AdmissionSettings = AdmissionSettings()
-    """What a pod must be before the cluster takes it."""
-    training: TrainingSettings = TrainingSettings()
-    """Shared Ray clusters, the queues of jobs, and how GPUs are shared."""
-    teams: dict[Name, TeamQuota] = Field(default_factory=dict)
     kubeconfig: SecretStr | None = None
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from world import VARIABLE, World
@@ -75,6 +76,7 @@ class Living:
 
     def recover(self) -> None:
         """What docs/operations.md says to type when an `up` was killed."""
+        self.end_orphans()
         self._whole()
         self.pulumi("cancel", "--yes")
         pending = self.deployment().get("pending_operations") or ()
@@ -91,6 +93,18 @@ class Living:
             self.take_over(found)
         refreshed = self.pulumi("refresh", *UNASKED, "--clear-pending-creates")
         assert refreshed.returncode == 0, refreshed.stdout + refreshed.stderr
+
+    def end_orphans(self) -> None:
+        """Ends the providers of an engine that was killed, which would go on making things."""
+        world = self.stack.variables[VARIABLE]
+        orphans = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(VARIABLE) == world:
+                    process.kill()
+                    orphans.append(process)
+        _, alive = psutil.wait_procs(orphans, timeout=60)
+        assert not alive, alive
 
     def take_over(self, found: list[tuple[Mapping[str, Any], str]]) -> None:
         """Takes what exists into the state, as docs/operations.md says: resource and its id."""
@@ -181,7 +195,11 @@ def living(environment: str) -> Iterator[Living]:
         )
         assert set_up.returncode == 0, set_up.stderr
         with World(path).closing() as world:
-            yield Living(stack, world)
+            environment = Living(stack, world)
+            try:
+                yield environment
+            finally:
+                environment.end_orphans()
 
 
 @pytest.fixture(name="living", scope="session")

@@ -15,9 +15,11 @@ from components.images import (
     CatalogueError,
     Lock,
     Locked,
+    Mirror,
     NotLockedError,
     chart,
     image,
+    made_up,
     read_catalogue,
     read_lock,
     reference,
@@ -214,3 +216,17 @@ def test_every_locked_digest_is_of_the_catalogue() -> None:
     known = {(kind, name) for kind, name, _ in catalogue.artifacts()}
     assert {("images", name) for name in lock.images} <= known
     assert {("charts", name) for name in lock.charts} <= known
+
+
+def test_a_plan_has_a_digest_for_everything_and_keeps_those_that_are_known() -> None:
+    catalogue = read_catalogue()
+    known = locked(source=catalogue.images["ray"].source, version=catalogue.images["ray"].version)
+    mirror = Mirror(registry=SCOPE, lock=Lock(images={"ray": known}))
+    planned = Mirror(registry=SCOPE, lock=made_up(mirror.lock))
+
+    assert "images ray" not in mirror.unlocked()
+    assert "images mlflow" in mirror.unlocked()
+    assert planned.unlocked() == []
+    assert planned.image("ray") == mirror.image("ray")
+    assert planned.image("mlflow") == Mirror(registry=SCOPE, lock=made_up(Lock())).image("mlflow")
+    assert planned.chart("kueue")[0].startswith(f"oci://{REGISTRY}/")
