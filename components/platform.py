@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 
 from components.contract import CONTRACT_VERSION, SECRET_FIELDS, capabilities_of
+from components.images import Lock
 from stacks.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,14 +29,16 @@ class Platform(pulumi.ComponentResource):
         settings: Settings,
         directories: Mapping[str, str],
         network: NetworkIds | None = None,
+        lock: Lock | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`directories` holds the absolute paths `state_directory` and `runtime_directory`.
 
-        `network` is the one that the bootstrap made, where it made one.
+        `network` is the one that the bootstrap made, where it made one; `lock` holds the digests of
+        images.
         """
         super().__init__("falaj:Platform", settings.environment, {}, opts)
-        fields = self._place(settings, directories, network)
+        fields = self._place(settings, directories, network, lock or Lock())
         self.outputs = {
             "contract_version": CONTRACT_VERSION,
             "environment": settings.environment,
@@ -55,6 +58,7 @@ class Platform(pulumi.ComponentResource):
         settings: Settings,
         directories: Mapping[str, str],
         network: NetworkIds | None,
+        lock: Lock,
     ) -> dict[str, pulumi.Input[Any]]:
         here = pulumi.ResourceOptions(parent=self)
         # each place loads what it alone is made of, a third of the time that the imports take
@@ -76,6 +80,21 @@ class Platform(pulumi.ComponentResource):
                 ),
                 here,
             ).fields
+        kubeconfig = settings.kubeconfig.get_secret_value() if settings.kubeconfig else None
+        if settings.kubernetes is not None:
+            from components.kubernetes.place import KubernetesPlace, KubernetesPlaceArgs
+
+            return KubernetesPlace(
+                settings.environment,
+                KubernetesPlaceArgs(
+                    environment=settings.environment,
+                    kubernetes=settings.kubernetes,
+                    layer=settings,
+                    kubeconfig=kubeconfig or "",
+                    lock=lock,
+                ),
+                here,
+            ).fields
         from components.aws.place import AwsPlace, AwsPlaceArgs
         from components.aws.settings.identity import people_who_deploy
 
@@ -90,11 +109,9 @@ class Platform(pulumi.ComponentResource):
                 allowed_regions=settings.residency.allowed_regions,
                 network_ids=network,
                 people=people_who_deploy(settings.environment, settings.aws.identity),
-                admission=settings.admission,
-                teams=settings.teams,
-                kubeconfig=(
-                    settings.kubeconfig.get_secret_value() if settings.kubeconfig else None
-                ),
+                layer=settings,
+                lock=lock,
+                kubeconfig=kubeconfig,
             ),
             here,
         ).fields

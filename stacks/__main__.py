@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import pulumi
 
+from components.images import CatalogueError
 from components.local.machine import MissingToolError
 from components.platform import Platform
-from stacks import bootstrapped, environment, runner, settings
+from stacks import bootstrapped, cluster_access, environment, image_lock, runner, settings
 
 
 def main() -> None:
@@ -17,6 +18,7 @@ def main() -> None:
     environment.require()
     wanted = settings.read()
     runner.require(wanted)
+    cluster_access.require(wanted)
     platform = Platform(
         wanted,
         {
@@ -24,6 +26,7 @@ def main() -> None:
             "runtime_directory": str(environment.runtime_directory()),
         },
         bootstrapped.network(wanted),
+        image_lock.read(),
     )
     for name, value in platform.outputs.items():
         pulumi.export(name, value)
@@ -32,7 +35,9 @@ def main() -> None:
 try:
     main()
 except (
+    CatalogueError,
     MissingToolError,
+    cluster_access.ClusterAccessError,
     environment.WrongEnvironmentError,
     runner.WrongPlaceError,
     settings.SettingsError,

@@ -15,8 +15,7 @@ import typer
 from stacks.table import show
 
 if TYPE_CHECKING:
-    from components.aws.scope import Scope
-    from components.images import Artifact, Catalogue, Kind, Lock, Locked
+    from components.images import Artifact, Catalogue, Kind, Lock, Locked, Registry
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,21 +57,21 @@ class Copy:
     licence: str
 
 
-def copies(catalogue: Catalogue, lock: Lock, scope: Scope) -> list[Copy]:
+def copies(catalogue: Catalogue, lock: Lock, registry: Registry) -> list[Copy]:
     """Everything to copy for an environment, each image before what is attached to it."""
     found: list[Copy] = []
     for kind, name, artifact in catalogue.artifacts():
-        found += _copies(kind, name, artifact, lock.of(kind, name, artifact), scope)
+        found += _copies(kind, name, artifact, lock.of(kind, name, artifact), registry)
     return found
 
 
 def _copies(
-    kind: Kind, name: str, artifact: Artifact, locked: Locked | None, scope: Scope
+    kind: Kind, name: str, artifact: Artifact, locked: Locked | None, registry: Registry
 ) -> Iterator[Copy]:
     from components.images import path_of, tag_of
 
     source = artifact.source.removeprefix("oci://")
-    repository = f"{scope.registry}/{scope.repository(path_of(kind, name))}"
+    repository = f"{registry.registry}/{registry.repository(path_of(kind, name))}"
     common: dict[str, Any] = {
         "name": name,
         "version": artifact.version,
@@ -129,7 +128,7 @@ def plan(
     from components.images import CATALOGUE, LOCK, read_catalogue, read_lock
 
     found = copies(
-        read_catalogue(catalogue or CATALOGUE), read_lock(lock or LOCK), _scope_of(stack)
+        read_catalogue(catalogue or CATALOGUE), read_lock(lock or LOCK), _registry_of(stack)
     )
     missing = [one.name for one in found if one.digest is None]
     if as_json:
@@ -170,13 +169,15 @@ def _show(stack: str, found: list[Copy], missing: list[str]) -> None:
     )
 
 
-def _scope_of(environment: str) -> Scope:
+def _registry_of(environment: str) -> Registry:
     from components.aws.scope import Scope
     from stacks import settings
 
     found = settings.read_file(environment)
+    if found.kubernetes is not None:
+        return found.kubernetes
     if found.aws is None:
-        raise ImagesError(f"{environment} runs on no AWS account, and needs no copies")
+        raise ImagesError(f"{environment} runs on no cluster, and needs no copies")
     return Scope(environment=environment, account_id=found.aws.account_id, region=found.aws.region)
 
 

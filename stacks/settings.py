@@ -30,7 +30,9 @@ from components.aws.settings.log_shipping import problems_of_shipping
 from components.aws.settings.network import NetworkSettings
 from components.aws.settings.pools_for_pods import pools_for_pods
 from components.aws.settings.storage import long_team_names
-from components.kubernetes.layer_settings import LayerSettings
+from components.kubernetes.layer_settings import LayerSettings, problems_of_names
+from components.kubernetes.place_settings import KubernetesSettings
+from components.kubernetes.pools import Pool
 from components.kubernetes.training_settings import problems_of_training
 from components.local.settings import LocalSettings
 from components.residency import Residency
@@ -71,7 +73,7 @@ class Settings(LayerSettings):
     """All settings of one environment."""
 
     environment: Name
-    place: Literal["local", "aws"]
+    place: Literal["local", "aws", "kubernetes"]
     profile: Literal["smb", "enterprise"] | None = None
     """Whose settings stand behind those of the stack file: `stacks/config/profiles/<profile>.yaml`;
     `None` locally."""
@@ -80,17 +82,28 @@ class Settings(LayerSettings):
     residency: Residency = Residency()
     local: LocalSettings | None = None
     aws: AwsSettings | None = None
+    kubernetes: KubernetesSettings | None = None
     kubeconfig: SecretStr | None = None
+    """How the cluster is reached, where it is not made here."""
+    public_cluster: bool = False
+    """Whether a cluster may be deployed to whose API server the whole internet reaches."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        problems = []
-        if self.place == "local" and self.aws is not None:
-            problems.append("aws: has no meaning where place is local")
+        problems = [
+            f"{section}: has no meaning where place is {self.place}"
+            for section in ("local", "aws", "kubernetes")
+            if section != self.place and getattr(self, section) is not None
+        ]
+        if self.place != "local":
+            problems += problems_of_names(self.teams)
+        if self.place == "kubernetes":
+            if self.kubernetes is None:
+                problems.append("kubernetes: is missing, the cluster of this environment")
+            else:
+                problems += _problems_of_training(self, self.kubernetes.pools_for_pods())
         if self.place == "aws":
             problems += problems_of_teams(self.environment, self.teams)
-            if self.local is not None:
-                problems.append("local: has no meaning where place is aws")
             if self.aws is None:
                 problems.append("aws: is missing, the account and node pools of this environment")
             elif self.aws.region not in self.residency.allowed_regions:
@@ -105,7 +118,8 @@ class Settings(LayerSettings):
                 quotas = {name: team.gpu_quota for name, team in self.teams.items()}
                 problems += beyond_the_team_budget(self.aws.gpu_budget, quotas)
                 problems += _problems_of_images(self.environment, self.aws)
-                problems += _problems_of_training(self, self.aws)
+                max_pods = (self.aws.network or NetworkSettings()).max_pods
+                problems += _problems_of_training(self, pools_for_pods(self.aws.pools, max_pods))
                 problems += unapproved_copies(self.aws.backup, self.residency)
                 problems += problems_of_shipping(
                     self.aws.logs,
@@ -125,13 +139,12 @@ def _problems_of_deployers(environment: str, aws: AwsSettings) -> list[str]:
     return [f"aws.{problem}" for problem in found]
 
 
-def _problems_of_training(settings: Settings, aws: AwsSettings) -> list[str]:
-    max_pods = (aws.network or NetworkSettings()).max_pods
+def _problems_of_training(settings: Settings, pools: Mapping[str, Pool]) -> list[str]:
     found = problems_of_training(
         settings.training,
         environment=settings.environment,
         teams=settings.teams,
-        pools=pools_for_pods(aws.pools, max_pods),
+        pools=pools,
     )
     return [f"training.{problem}" for problem in found]
 

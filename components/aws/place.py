@@ -42,20 +42,19 @@ from components.aws.scope import Scope
 from components.aws.secrets import GeneratedSecrets, GeneratedSecretsArgs
 from components.aws.settings.aws import AwsSettings
 from components.aws.settings.backup import STANDARD
-from components.aws.settings.identity import PLATFORM_NAMESPACES
 from components.aws.settings.network import (
     NetworkSettings,
     private_domain_of,
 )
 from components.aws.settings.node_pool import NodePoolSettings, PoolSettings
+from components.aws.settings.pools_for_pods import pools_for_pods
 from components.aws.storage import Storage, StorageArgs, make_storage
 from components.aws.stream import Stream, StreamAccess, StreamArgs, existing_stream
-from components.images import read_catalogue
-from components.kubernetes.admission import Admission, AdmissionArgs
-from components.kubernetes.flows import Addresses
-from components.kubernetes.priorities import Priorities
-from components.kubernetes.settings import AdmissionSettings, TeamQuota
-from components.kubernetes.tenancy import Team, TeamArgs
+from components.images import Lock, Mirror, read_catalogue
+from components.kubernetes.flows import RESERVED, Addresses
+from components.kubernetes.layer import LayerArgs, make_layer
+from components.kubernetes.layer_settings import LayerSettings
+from components.kubernetes.pools import Pool
 from components.tags import tags
 
 Keys = Mapping[Domain, DomainKey]
@@ -81,9 +80,10 @@ class AwsPlaceArgs:
     placement: Placement | None = None
     """Where stores of data stand, and from where data is used; stands over the network and the
     cluster that are made here."""
-    admission: AdmissionSettings = field(default_factory=AdmissionSettings)
-    teams: Mapping[str, TeamQuota] = field(default_factory=dict)
+    layer: LayerSettings = field(default_factory=LayerSettings)
     """Deployed once a cluster is made here, or `kubeconfig` says how to reach one."""
+    lock: Lock = field(default_factory=Lock)
+    """The digests of images."""
     kubeconfig: pulumi.Input[str] | None = None
 
 
@@ -152,7 +152,7 @@ class AwsPlace(pulumi.ComponentResource):
             self.fields |= self._on_the_cluster(
                 kubeconfig, compute, identities, team_keys, self._addresses(network)
             )
-        elif args.teams:
+        elif args.layer.teams:
             pulumi.log.warn(
                 "teams are not deployed: set the secret falaj:kubeconfig once the cluster answers",
                 self,
@@ -221,7 +221,7 @@ class AwsPlace(pulumi.ComponentResource):
                 self._child,
             )
 
-        teams = args.teams if args.aws.keys.team_keys else {}
+        teams = args.layer.teams if args.aws.keys.team_keys else {}
         return (
             {domain: key(domain, domain=domain) for domain in DOMAINS},
             {team: key(f"team-{team}-data", team=team) for team in teams},
@@ -269,7 +269,7 @@ class AwsPlace(pulumi.ComponentResource):
                 key_arns={domain: key.arn for domain, key in keys.items()},
                 keep=args.aws.keep_data,
                 vpc_id=args.placement.vpc_id if args.placement is not None else vpc_id,
-                teams=args.teams,
+                teams=args.layer.teams,
                 team_keys=args.aws.keys.team_keys,
                 team_key_arns={team: key.arn for team, key in team_keys.items()},
                 deliveries={
@@ -318,7 +318,7 @@ class AwsPlace(pulumi.ComponentResource):
                     **{arn.rpartition("/")[2]: arn for arn in args.people},
                 },
                 readers={"plan": deployers["plan"]} if "plan" in deployers else {},
-                read_namespaces=sorted({*PLATFORM_NAMESPACES, *args.teams}),
+                read_namespaces=sorted({*RESERVED, *args.layer.teams}),
                 keep=args.aws.keep_data,
                 tags=self._tags(),
                 # a node whose disk may not be decrypted ends as it starts
@@ -426,7 +426,7 @@ class AwsPlace(pulumi.ComponentResource):
             f"{self._name}-secrets",
             GeneratedSecretsArgs(
                 scope=self._scope,
-                teams=tuple(args.teams),
+                teams=tuple(args.layer.teams),
                 settings=args.aws.secrets,
                 keep=args.aws.keep_data,
                 secrets_key_arn=keys["secrets"].arn,
@@ -438,7 +438,7 @@ class AwsPlace(pulumi.ComponentResource):
             f"{self._name}-identity",
             WorkloadIdentitiesArgs(
                 scope=self._scope,
-                teams=tuple(args.teams),
+                teams=tuple(args.layer.teams),
                 key_arns={domain: key.arn for domain, key in keys.items()},
                 team_key_arns={team: key.arn for team, key in team_keys.items()},
                 cluster_name=self._cluster_name(compute),
@@ -522,32 +522,31 @@ class AwsPlace(pulumi.ComponentResource):
         # made here, like the provider of the account; all of it comes to a cluster that is ready
         # and leaves while its controllers are still there
         on = pulumi.ResourceOptions(parent=self, provider=provider, depends_on=compute.ready)
-        Priorities(f"{self._name}-priorities", on)
-        Admission(
-            f"{self._name}-admission",
-            AdmissionArgs(settings=args.admission, registry=self._scope.registry),
+        layer = make_layer(
+            self._name,
+            LayerArgs(
+                environment=args.environment,
+                settings=args.layer,
+                mirror=Mirror(registry=self._scope, lock=args.lock),
+                addresses=addresses,
+                pools=self._pools_for_pods(),
+            ),
             on,
         )
-        teams = {
-            team: Team(
-                f"{self._name}-team-{team}",
-                TeamArgs(team=team, quota=quota, addresses=addresses),
-                on,
-            )
-            for team, quota in args.teams.items()
-        }
         return {
             "kubeconfig": secret,
             "teams": {
-                team: {
-                    "namespace": teams[team].namespace,
+                team: fields
+                | {
                     "role": identities.roles[team_role(team)],
-                    "cpu_quota": quota.cpu_quota,
-                    "memory_quota_gib": quota.memory_quota_gib,
-                    "gpu_quota": quota.gpu_quota,
                     "encryption_key": team_keys[team].arn if team in team_keys else None,
                     "folders": dict(doors[team].folders) if team in doors else None,
                 }
-                for team, quota in args.teams.items()
+                for team, fields in layer.teams.items()
             },
+            **layer.fields,
         }
+
+    def _pools_for_pods(self) -> dict[str, Pool]:
+        plan = self._args.aws.network or NetworkSettings()
+        return pools_for_pods(self._args.aws.pools, plan.max_pods)

@@ -95,6 +95,9 @@ PLATFORM = tuple(
 )
 """The parts that have a namespace of their name."""
 
+RESERVED = frozenset({*PLATFORM, "default", "kube-system", "kube-public", "kube-node-lease"})
+"""Namespaces of the platform and of Kubernetes; a team's namespace bears the team's name."""
+
 _HTTPS = 443
 _METRICS = (6000, 8080, 9090)
 _DATA = (5432, 6379, 9098)

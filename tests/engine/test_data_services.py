@@ -18,6 +18,7 @@ from components.aws.settings.cache import CacheSettings
 from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.stream import StreamSettings
+from components.kubernetes.layer_settings import LayerSettings
 from components.kubernetes.settings import TeamQuota
 
 AwsPlace("test", AwsPlaceArgs(
@@ -33,7 +34,7 @@ AwsPlace("test", AwsPlaceArgs(
         stream=StreamSettings(kind="msk"),
         **OVERSIGHT,
     ),
-    teams={"credit": TeamQuota(), "fraud": TeamQuota()},
+    layer=LayerSettings(teams={"credit": TeamQuota(), "fraud": TeamQuota()}),
     placement=Placement(
         vpc_id="vpc-1", subnet_ids=["subnet-a", "subnet-b"], client_security_group_id="sg-1",
     ),

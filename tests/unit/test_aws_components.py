@@ -18,6 +18,7 @@ from components.aws.settings.aws import AwsSettings
 from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.elastic_nodes import GpuBudget
 from components.aws.settings.node_pool import GPU_TAINT, NodePoolSettings
+from components.kubernetes.layer_settings import LayerSettings
 from components.kubernetes.settings import TeamQuota
 from components.tags import tags
 
@@ -45,7 +46,9 @@ ARGS: dict[str, Any] = {
         gpu_budget=GpuBudget(total=2, per_team=2),
         **UNWATCHED,
     ),
-    "teams": {"credit": TeamQuota(cpu_quota=16, memory_quota_gib=64, gpu_quota=2)},
+    "layer": LayerSettings(
+        teams={"credit": TeamQuota(cpu_quota=16, memory_quota_gib=64, gpu_quota=2)}
+    ),
     "kubeconfig": "apiVersion: v1",
 }
 Record = Callable[[Callable[[], object]], "Recording"]

@@ -15,6 +15,7 @@ from components.aws.settings.cache import CacheSettings
 from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.stream import StreamSettings
+from components.kubernetes.layer_settings import LayerSettings
 from components.kubernetes.settings import TeamQuota
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ ARGS: dict[str, Any] = {
     "owner": "ml-platform",
     "residency_mode": "in-country",
     "aws": AwsSettings(**AWS),
-    "teams": {"credit": TeamQuota()},
+    "layer": LayerSettings(teams={"credit": TeamQuota()}),
     "placement": Placement(
         vpc_id="vpc-1", subnet_ids=["subnet-a", "subnet-b"], client_security_group_id="sg-nodes"
     ),

@@ -19,6 +19,7 @@ from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.identity import CiSettings, IdentitySettings
 from components.aws.settings.keys import KeySettings
 from components.aws.settings.network import ExistingNetwork
+from components.kubernetes.layer_settings import LayerSettings
 from components.kubernetes.settings import TeamQuota
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def place(record: Callable[[Callable[[], object]], Recording]) -> Recording:
             ),
             **UNWATCHED,
         ),
-        "teams": {"credit": TeamQuota(), "fraud": TeamQuota()},
+        "layer": LayerSettings(teams={"credit": TeamQuota(), "fraud": TeamQuota()}),
     }
     return record(lambda: AwsPlace("staging", AwsPlaceArgs(**args)))
 

@@ -25,6 +25,7 @@ from components.aws.settings.keys import KeySettings
 from components.aws.settings.network import ExistingNetwork
 from components.aws.storage import EXEMPT_ROLES
 from components.contract import TeamOutputs
+from components.kubernetes.layer_settings import LayerSettings
 from components.kubernetes.settings import TeamQuota
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def place_of(teams: tuple[str, ...], seen: dict[str, Any]) -> Callable[[], objec
             **UNWATCHED,
         ),
         "kubeconfig": "apiVersion: v1",
-        "teams": {team: TeamQuota() for team in teams},
+        "layer": LayerSettings(teams={team: TeamQuota() for team in teams}),
     }
 
     def build() -> object:

@@ -7,7 +7,6 @@ import itertools
 import pytest
 from network_evaluation import Pod, allowed
 
-from components.aws.settings.identity import PLATFORM_NAMESPACES
 from components.kubernetes.flows import (
     FLOWS,
     NAMESPACE,
@@ -139,10 +138,6 @@ def test_a_flow_to_nowhere_makes_no_policy() -> None:
             assert rule["from"]
     assert "to-services" not in policies(TEAM, Addresses())
     assert "to-services" in policies(TEAM, ADDRESSES)
-
-
-def test_the_parts_live_in_the_namespaces_that_identities_know() -> None:
-    assert set(PLATFORM) <= PLATFORM_NAMESPACES
 
 
 def test_each_flow_joins_parts_that_there_are_and_says_why() -> None:

@@ -13,12 +13,6 @@ from components.section import Section
 LONGEST_ROLE_NAME = 64
 """Characters of a role's name, by IAM's limit."""
 
-PLATFORM_NAMESPACES = frozenset(
-    {"tracking", "training", "serving", "monitoring", "orchestration", "feature-store"}
-    | {"external-secrets", "logging", "default", "kube-system", "kube-public", "kube-node-lease"}
-)
-"""Namespaces of the platform and of Kubernetes; a team's namespace bears the team's name."""
-
 Repository = Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)+$")]
 Reference = Annotated[str, StringConstraints(pattern=r"^[\w./-]+$")]
 """A branch or environment; no wildcard, which a trust policy would read as one."""
@@ -121,11 +115,9 @@ def problems_of_bootstrap(identity: IdentitySettings) -> list[str]:
 
 
 def problems_of_teams(environment: str, teams: Iterable[str]) -> list[str]:
-    """Teams whose namespace is the platform's, or whose role's name IAM would refuse."""
+    """Teams whose role's name IAM would refuse."""
     problems = []
     for team in teams:
-        if team in PLATFORM_NAMESPACES:
-            problems.append(f"teams.{team}: is the name of a namespace of the platform")
         role = f"falaj-{environment}-team-{team}"
         if len(role) > LONGEST_ROLE_NAME:
             problems.append(

@@ -1,0 +1,80 @@
+"""An environment on a cluster that somebody else keeps: the Kubernetes layer on a kubeconfig.
+
+Sovereign and hybrid sites need it: not every body may use a hyperscaler, and a region can be lost.
+The cluster, its nodes, their storage and the services around it must exist before; this place makes
+what runs on them and says of the rest what it was told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from components.images import Lock, Mirror
+from components.kubernetes.flows import Addresses
+from components.kubernetes.layer import LayerArgs, make_layer
+from components.kubernetes.layer_settings import LayerSettings
+from components.kubernetes.place_settings import KubernetesSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class KubernetesPlaceArgs:
+    """Which cluster, and what is asked for on it."""
+
+    environment: str
+    kubernetes: KubernetesSettings
+    layer: LayerSettings
+    kubeconfig: pulumi.Input[str]
+    """A secret, also where it is not marked as one."""
+    lock: Lock
+
+
+class KubernetesPlace(pulumi.ComponentResource):
+    """The layer on that cluster; `fields` is what it fills of `PlatformOutputs`."""
+
+    fields: dict[str, pulumi.Input[Any]]
+
+    def __init__(
+        self, name: str, args: KubernetesPlaceArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("falaj:kubernetes:KubernetesPlace", name, None, opts)
+        given = args.kubernetes
+        secret = pulumi.Output.secret(args.kubeconfig)
+        provider = kubernetes.Provider(
+            f"{name}-kubernetes",
+            kubeconfig=secret,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        pools = given.pools_for_pods()
+        layer = make_layer(
+            name,
+            LayerArgs(
+                environment=args.environment,
+                settings=args.layer,
+                mirror=Mirror(registry=given, lock=args.lock),
+                addresses=Addresses(
+                    services=given.services, api_server=given.api_server, credentials=()
+                ),
+                pools=pools,
+            ),
+            # made here, so that children cannot inherit it
+            pulumi.ResourceOptions(parent=self, provider=provider),
+        )
+        self.fields = {
+            "kubeconfig": secret,
+            "node_pools": {
+                pool: {
+                    "kind": one.kind,
+                    "instance_types": list(one.gpu_models),
+                    "min_nodes": 0,
+                    "max_nodes": one.max_nodes,
+                }
+                for pool, one in pools.items()
+            },
+            "teams": layer.teams,
+            **layer.fields,
+        }
+        self.register_outputs({})

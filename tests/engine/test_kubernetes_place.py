@@ -1,0 +1,60 @@
+"""An environment on a cluster of somebody else, on the real engine: the example that is shipped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stacks.environment import ROOT
+from stacks.offline import Offline, offline
+from stacks.plan import packs
+
+EXAMPLE = ROOT / "docs" / "examples" / "existing-cluster" / "Pulumi.site.yaml"
+Succeed = Callable[[subprocess.CompletedProcess[str]], subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offline]:
+    shutil.copy(EXAMPLE, tmp_path)
+    monkeypatch.setattr("stacks.offline.CONFIG_DIRECTORY", tmp_path)
+    with offline("site") as stack:
+        yield stack
+
+
+def test_it_is_made_under_the_packs_changes_nothing_again_and_goes(
+    site: Offline,
+    succeed: Succeed,
+    assert_keeps_contract: Callable[[dict[str, Any], dict[str, Any]], Any],
+) -> None:
+    held = [part for pack in packs() for part in ("--policy-pack", pack)]
+    succeed(
+        site.pulumi("config", "set", "--secret", "falaj:kubeconfig", standard_input="to a cluster")
+    )
+
+    succeed(site.pulumi("up", "--yes", "--skip-preview", *held))
+    masked = json.loads(succeed(site.pulumi("stack", "output", "--json")).stdout)
+    shown = json.loads(succeed(site.pulumi("stack", "output", "--json", "--show-secrets")).stdout)
+    outputs = assert_keeps_contract(masked, shown)
+    succeed(site.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes"))
+    kinds = {
+        one["type"].partition(":")[0]
+        for one in json.loads(succeed(site.pulumi("stack", "export")).stdout)["deployment"][
+            "resources"
+        ]
+    }
+    succeed(site.pulumi("destroy", "--yes", "--skip-preview"))
+
+    assert outputs.place == "kubernetes"
+    assert outputs.region is None
+    assert outputs.teams["credit"].namespace == "credit"
+    assert kinds == {"pulumi", "falaj", "kubernetes"}
+
+
+def test_it_is_planned_without_a_cluster(site: Offline, succeed: Succeed) -> None:
+    assert "Namespace site-team-credit" in succeed(site.pulumi("preview")).stdout

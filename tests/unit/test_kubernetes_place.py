@@ -1,0 +1,258 @@
+"""An environment on a cluster that somebody else keeps: what is asked, checked and made."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from pulumi.runtime import rpc
+
+from components.images import Lock, made_up
+from components.kubernetes.kubeconfig import Kubeconfig, KubeconfigError
+from components.kubernetes.layer_settings import LayerSettings
+from components.kubernetes.place import KubernetesPlace, KubernetesPlaceArgs
+from components.kubernetes.place_settings import KubernetesSettings
+from components.kubernetes.pools import GPU, placing
+from stacks import cluster_access
+from stacks.cluster_access import ClusterAccessError
+from stacks.settings import SettingsError, parse
+
+if TYPE_CHECKING:
+    from conftest import Recording
+
+    from stacks.settings import Settings
+
+Record = Callable[[Callable[[], object]], "Recording"]
+
+CLUSTER: dict[str, Any] = {
+    "registry": "harbor.bank.example",
+    "storage_class": "encrypted",
+    "storage_encryption": "LUKS on every node, keys in the bank's HSM",
+    "pools": {
+        "general": {"kind": "cpu", "cpus": 14, "memory_gib": 56, "max_nodes": 6},
+        "accelerated": {
+            "kind": "gpu", "cpus": 30, "memory_gib": 200, "gpus": 4, "gpu_models": ["A100"],
+            "max_nodes": 2, "team": "credit",
+        },
+    },
+    "services": ["10.20.0.0/16"],
+    "api_server": ["10.20.1.10/32", "10.96.0.1/32"],
+}  # fmt: skip
+TEAMS = {"credit": {"cpu_quota": 16, "memory_quota_gib": 64, "gpu_quota": 2}}
+
+
+def kubeconfig(*, cluster: dict[str, Any] | None = None, **changes: Any) -> str:
+    def encoded(text: str) -> str:
+        return base64.b64encode(text.encode()).decode()
+
+    content = {
+        "current-context": "site",
+        "contexts": [{"name": "site", "context": {"cluster": "site", "user": "falaj"}}],
+        "clusters": [
+            {
+                "name": "site",
+                "cluster": {
+                    "server": "https://10.20.1.10:6443",
+                    "certificate-authority-data": encoded("authority"),
+                    **(cluster or {}),
+                },
+            }
+        ],
+        "users": [{"name": "falaj", "user": {"token": "a-token"}}],
+    }
+    return yaml.safe_dump(content | changes)
+
+
+def settings(
+    text: str | None = None, *, cluster: dict[str, Any] | None = None, **more: Any
+) -> Settings:
+    config = {"place": "kubernetes", "kubernetes": CLUSTER | (cluster or {}), "teams": TEAMS} | more
+    written = {
+        f"falaj:{key}": value if isinstance(value, str) else json.dumps(value)
+        for key, value in config.items()
+    }
+    given = {"falaj:kubeconfig": text} if text is not None else {}
+    return parse("site", written | given, list(given))
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+def test_a_cluster_of_somebody_else_is_described_in_a_section() -> None:
+    read = settings(kubeconfig())
+
+    assert read.kubernetes is not None
+    pools = read.kubernetes.pools_for_pods()
+    assert pools["accelerated"].labels == {
+        "falaj/pool": "accelerated", "falaj/kind": "gpu", "falaj/team": "credit",
+    }  # fmt: skip
+    tolerated = [one["key"] for one in placing(pools["accelerated"])["tolerations"]]
+    assert tolerated == [GPU, "falaj/team"]
+    assert "tolerations" not in placing(pools["general"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"cluster": {"storage_encryption": ""}}, "falaj:kubernetes.storage_encryption"),
+        ({"cluster": {"services": ["0.0.0.0/0"]}}, "every address there is"),
+        ({"cluster": {"registry": "https://harbor/x"}}, "falaj:kubernetes.registry"),
+        (
+            {"cluster": {"pools": {"one": CLUSTER["pools"]["general"] | {"gpus": 1}}}},
+            "gpus: is 1, and kind is cpu",
+        ),
+        ({"teams": {"tracking": {}}}, "falaj:teams.tracking: is the name of a namespace"),
+        ({"local": {}}, "falaj:local: has no meaning where place is kubernetes"),
+    ],
+    ids=["unencrypted", "anywhere", "no host", "gpu on cpu", "reserved", "other place"],
+)
+def test_what_cannot_be_is_said_before_anything_is_made(
+    changes: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(SettingsError, match=problem.replace(".", r"\.")):
+        settings(kubeconfig(), **changes)
+
+
+def test_training_is_held_to_the_pools_that_are_there() -> None:
+    shared = {
+        "head": {"pool": "general"},
+        "workers": {"gpu": {"pool": "fast", "cpus": 4, "memory_gib": 8, "max_workers": 1}},
+    }
+    with pytest.raises(SettingsError, match="fast is no pool; there are accelerated, general"):
+        settings(kubeconfig(), training={"clusters": {"credit": shared}})
+
+
+# --- the kubeconfig -------------------------------------------------------------------------------
+
+
+def test_a_kubeconfig_says_where_the_cluster_is_and_who_asks() -> None:
+    read = Kubeconfig.of(kubeconfig())
+
+    assert (read.host, read.port, read.authority, read.token) == (
+        "10.20.1.10", 6443, "authority", "a-token",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is empty"),
+        ("{", "is no YAML"),
+        ("- a", "is no mapping"),
+        (kubeconfig(**{"current-context": ""}), "no current-context; write it with: kubectl"),
+        (kubeconfig(**{"current-context": "other"}), "no context 'other'; there are: site"),
+        (kubeconfig(users=[]), "no user 'falaj'; there are: none"),
+        (kubeconfig(cluster={"server": "http://10.0.0.1"}), "no https://"),
+        (kubeconfig(cluster={"insecure-skip-tls-verify": True}), "insecure-skip-tls-verify"),
+        (kubeconfig(cluster={"certificate-authority": "/etc/ca"}), "names a file of one machine"),
+        (kubeconfig(cluster={"certificate-authority-data": "%"}), "is no base64"),
+    ],
+    ids=[
+        *("empty", "no yaml", "a list", "no context", "unknown context", "no user", "plain"),
+        *("unverified", "a file", "no base64"),
+    ],
+)
+def test_a_kubeconfig_that_cannot_be_used_says_why(text: str, problem: str) -> None:
+    with pytest.raises(KubeconfigError, match=problem):
+        Kubeconfig.of(text)
+
+
+# --- before anything is applied -------------------------------------------------------------------
+
+
+def resolved(*addresses: str) -> Callable[[str, int], list[str]]:
+    return lambda host, port: list(addresses)
+
+
+def test_without_a_kubeconfig_nothing_is_begun_and_the_command_is_named() -> None:
+    with pytest.raises(ClusterAccessError, match="kubeconfig is missing") as caught:
+        cluster_access.require(settings(), {})
+    assert "pulumi config set --secret -s site falaj:kubeconfig" in str(caught.value)
+
+
+def test_a_plan_that_reaches_nothing_needs_no_cluster() -> None:
+    cluster_access.require(settings(), {"FALAJ_RUNNER": "offline"})
+
+
+def test_a_public_cluster_is_refused_where_a_private_one_is_wanted() -> None:
+    somewhere = kubeconfig(cluster={"server": "https://cluster.example"})
+    with pytest.raises(
+        ClusterAccessError, match=r"answers at 8\.8\.8\.8, an address"
+    ):
+        cluster_access.require(settings(somewhere), {}, resolved("10.0.0.1", "8.8.8.8"))
+
+
+def test_a_public_cluster_may_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_access, "version", lambda access: "v1.35.1")
+    read = settings(kubeconfig(), public_cluster=True)
+
+    cluster_access.require(read, {}, resolved("8.8.8.8"))
+
+
+def test_a_cluster_without_an_address_is_told() -> None:
+    def unknown(host: str, port: int) -> list[str]:
+        raise OSError("Name or service not known")
+
+    with pytest.raises(ClusterAccessError, match="has no address here: Name or service"):
+        cluster_access.require(settings(kubeconfig()), {}, unknown)
+
+
+@pytest.mark.parametrize("told", ["v1.30.9", "v1.37.0", "v1.24.17-eks-1"])
+def test_a_version_that_the_objects_are_not_written_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    monkeypatch.setattr(cluster_access, "version", lambda access: told)
+    with pytest.raises(ClusterAccessError, match=rf"is Kubernetes {told}; the platform is for"):
+        cluster_access.require(settings(kubeconfig()), {}, resolved("10.0.0.1"))
+
+
+# --- what is made ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(record: Record) -> Recording:
+    args = KubernetesPlaceArgs(
+        environment="site",
+        kubernetes=KubernetesSettings.model_validate(CLUSTER),
+        layer=LayerSettings.model_validate({"teams": TEAMS}),
+        kubeconfig=kubeconfig(),
+        lock=made_up(Lock()),
+    )
+    return record(lambda: KubernetesPlace("site", args))
+
+
+def test_everything_goes_to_the_cluster_that_the_kubeconfig_names(place: Recording) -> None:
+    provider = place.the("kubernetes")
+    on_it = [one for one in place.resources if one.type.startswith("kubernetes:")]
+
+    assert provider.inputs["kubeconfig"][rpc._special_sig_key] == rpc._special_secret_sig
+    assert yaml.safe_load(provider.inputs["kubeconfig"]["value"])["current-context"] == "site"
+    assert on_it
+    assert {one.provider.rpartition("::")[0].rpartition("::")[2] for one in on_it} == {
+        provider.name
+    }
+
+
+def test_nothing_of_a_cloud_is_made(place: Recording) -> None:
+    assert not [one.type for one in place.resources if one.type.startswith("aws:")]
+
+
+def test_pods_reach_the_services_of_the_site_and_no_agent_of_a_cloud(place: Recording) -> None:
+    blocks = {
+        peer["ipBlock"]["cidr"]
+        for policy in place.of("NetworkPolicy")
+        for rule in policy.inputs["spec"].get("egress", [])
+        for peer in rule["to"]
+        if "ipBlock" in peer
+    }
+    assert blocks == {*CLUSTER["services"], *CLUSTER["api_server"]}
+
+
+def test_images_come_from_the_registry_of_the_site(place: Recording) -> None:
+    policy = place.the("ValidatingAdmissionPolicy", "images")
+
+    assert CLUSTER["registry"] in json.dumps(policy.inputs)
