@@ -45,6 +45,8 @@ class Addresses:
 
     services: Sequence[Any] = ()
     """The cloud's own and the data services: endpoints, database, cache, brokers."""
+    clients: Sequence[Any] = ()
+    """From where requests come to the gateway: the load balancer's subnets, or clients' own."""
     api_server: Sequence[Any] = ()
     """Where the API server answers, the service address `kubernetes` among them."""
     credentials: Sequence[Any] = (POD_IDENTITY_AGENT,)
@@ -82,6 +84,7 @@ PARTS: Mapping[str, Part | Outside] = {
     "feature-store": _platform("feature-store"),
     "external-secrets": _platform("external-secrets"),
     "logging": _platform("logging"),
+    "clients": Outside(name="clients"),
     "services": Outside(name="services"),
     "api-server": Outside(name="api_server"),
     "credentials": Outside(name="credentials"),
@@ -99,6 +102,8 @@ RESERVED = frozenset({*PLATFORM, "default", "kube-system", "kube-public", "kube-
 """Namespaces of the platform and of Kubernetes; a team's namespace bears the team's name."""
 
 _HTTPS = 443
+GATEWAY_PORT = 8443
+"""Of the gateway's pods; below 1024 they would need a capability."""
 _METRICS = (6000, 8080, 9090)
 _DATA = (5432, 6379, 9098)
 _EVERYONE = (TEAM, *PLATFORM)
@@ -155,6 +160,12 @@ FLOWS: tuple[Flow, ...] = (
         why="the gateway hands requests on, REST and gRPC",
     ),
     Flow(
+        source="clients",
+        destination="serving",
+        ports=(GATEWAY_PORT,),
+        why="requests come in, over TLS",
+    ),
+    Flow(
         source="serving", destination="tracking", ports=(5000,), why="a slot's alias is looked up"
     ),
     *(
@@ -180,13 +191,13 @@ def policies(part: str, addresses: Addresses) -> dict[str, Any]:
                 "policyTypes": ["Egress"],
                 "egress": [{"to": to, **({"ports": ports} if ports else {})}],
             }
-        if _is_in(flow.destination, part):
+        if _is_in(flow.destination, part) and (who := _peers(flow, flow.source, addresses)):
             found[f"{_whose(flow.destination, part)}from-{flow.source}"] = {
                 "podSelector": _selector(flow.destination),
                 "policyTypes": ["Ingress"],
                 "ingress": [
                     {
-                        "from": _peers(flow, flow.source, addresses),
+                        "from": who,
                         **({"ports": ports} if ports else {}),
                     }
                 ],

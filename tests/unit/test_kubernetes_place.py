@@ -180,9 +180,7 @@ def test_a_plan_that_reaches_nothing_needs_no_cluster() -> None:
 
 def test_a_public_cluster_is_refused_where_a_private_one_is_wanted() -> None:
     somewhere = kubeconfig(cluster={"server": "https://cluster.example"})
-    with pytest.raises(
-        ClusterAccessError, match=r"answers at 8\.8\.8\.8, an address"
-    ):
+    with pytest.raises(ClusterAccessError, match=r"answers at 8\.8\.8\.8, an address"):
         cluster_access.require(settings(somewhere), {}, resolved("10.0.0.1", "8.8.8.8"))
 
 
