@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-CONTRACT_VERSION = "1.2"
+CONTRACT_VERSION = "1.3"
 """Version of the contract, `major.minor`: a new optional field raises minor, anything that would
 break a consumer raises major."""
 
@@ -86,6 +86,9 @@ class TeamOutputs(_Part):
     encryption_key: str | None = None
     """ARN of the team's own key. Whatever is written to `folders` names it, since nothing is taken
     under another; `None` where the store encrypts under its own key without being told."""
+    ray_address: str | None = None
+    """Inside the cluster: URL of the Jobs API of the team's shared Ray cluster; `None` where the
+    team asked for none, and hands in jobs with a cluster of their own."""
     folders: dict[str, str] | None = None
     """Bucket's content (artifacts, data, models) → ``s3://…/``: where the team keeps its objects;
     `None` where the team has no folders of its own."""
@@ -104,6 +107,54 @@ class SupervisorTarget(_Part):
     """The first port that a workload's process may listen on."""
     last_workload_port: int
     """The last one."""
+
+
+class ClusterPool(_Part):
+    """What pods must know of the nodes of one pool to land on them."""
+
+    kind: Literal["cpu", "gpu"]
+    labels: dict[str, str]
+    taints: tuple[dict[str, str], ...] = ()
+    """As in a node's `spec`: key, value, effect."""
+    cpus: float
+    """For pods, on the smallest of its nodes."""
+    memory_gib: float
+    """For pods, on the smallest of its nodes."""
+    gpus: int = 0
+    """On the smallest of its nodes."""
+    gpu_models: tuple[str, ...] = ()
+    max_nodes: int
+
+
+class GatewayTarget(_Part):
+    """The gateway through which requests for models come."""
+
+    namespace: str
+    gateway: str
+    """As routes name it: ``namespace/name``."""
+    hosts: tuple[str, ...]
+    service: str
+    """In front of its pods."""
+    service_account: str
+    """Of its pods."""
+
+
+class ClusterTarget(_Part):
+    """Where workloads on a cluster are deployed, and what of."""
+
+    registry: str
+    """Where images come from, such as ``registry.example/falaj-prod``; no other is let in."""
+    storage_class: str
+    """Of encrypted volumes."""
+    mesh: bool
+    """Whether the mesh encrypts between pods."""
+    serving_engine: Literal["seldon", "mlserver"]
+    seldon_licence_reference: str | None = None
+    ray_images: dict[Literal["cpu", "gpu"], str]
+    pools: dict[str, ClusterPool]
+    gateway: GatewayTarget
+    metrics_namespace: str
+    """Of Prometheus, which alone reads the metrics of models."""
 
 
 class PlatformOutputs(BaseModel):
@@ -172,6 +223,8 @@ class PlatformOutputs(BaseModel):
 
     local: SupervisorTarget | None = None
     """Set in the local environment: where a workload's processes are deployed."""
+    cluster: ClusterTarget | None = None
+    """Set where there is a cluster with the parts of the Kubernetes layer on it."""
     kubeconfig: str | None = None
     """Set where there is a cluster: how a workload's stack reaches it."""
 

@@ -56,7 +56,12 @@ def main() -> None:
         if not outputs:
             raise ContractError(f"the platform's stack {place} is not up: run `make up`")
         return pulumi.Output.all(
-            **deploy(workload, code_digest(workload), PlatformOutputs.parse(outputs))
+            **deploy(
+                workload,
+                code_digest(workload),
+                PlatformOutputs.parse(outputs),
+                pulumi.Config().get_object("deployment"),
+            )
         )
 
     pulumi.export("workload", workload)

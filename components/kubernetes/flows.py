@@ -74,6 +74,7 @@ _RAY_HEAD = {"ray.io/node-type": "head"}
 PARTS: Mapping[str, Part | Outside] = {
     TEAM: Part(namespace={TENANCY: "team"}),
     "team-ray-head": Part(namespace={TENANCY: "team"}, pods=_RAY_HEAD),
+    "team-caller": Part(namespace={TENANCY: "team"}, pods={"falaj/asks": "api-server"}),
     "team-model": Part(namespace={TENANCY: "team"}, pods={"falaj/part": "model"}),
     "dns": Part(namespace={NAMESPACE: "kube-system"}, pods={"k8s-app": "kube-dns"}),
     "tracking": _platform("tracking"),
@@ -136,6 +137,12 @@ FLOWS: tuple[Flow, ...] = (
         destination="api-server",
         ports=(_HTTPS,),
         why="the autoscaler asks for workers",
+    ),
+    Flow(
+        source="team-caller",
+        destination="api-server",
+        ports=(_HTTPS,),
+        why="a release writes its split, a schedule hands in a job",
     ),
     Flow(source=TEAM, destination=TEAM, ports=(), why="Ray's nodes speak on many ports; own pods"),
     Flow(source=TEAM, destination="tracking", ports=(5000,), why="runs and models are recorded"),

@@ -92,6 +92,11 @@ def may_split(split: str) -> tuple[Rule, ...]:
     )
 
 
+def may_hand_in() -> tuple[Rule, ...]:
+    """What a schedule may do in its team's namespace: create a job, which the queue judges."""
+    return (_rule("ray.io", ("rayjobs",), ("create",)),)
+
+
 def may_see_gateway() -> tuple[Rule, ...]:
     """What a release may do in the gateway's namespace too: see which pods are ready."""
     return (_rule("discovery.k8s.io", ("endpointslices",), ("get", "list")),)

@@ -91,7 +91,7 @@ class Api:
         """Reaches nothing yet. Raises `KubeconfigError`."""
         self.access = Access.of(kubeconfig)
         headers = {"Authorization": f"Bearer {self.access.token}"} if self.access.token else {}
-        self._client = httpx.Client(
+        self.client = httpx.Client(
             base_url=self.access.server,
             verify=_context(self.access),
             headers=headers,
@@ -103,11 +103,11 @@ class Api:
 
     def close(self) -> None:
         """Ends the connections."""
-        self._client.close()
+        self.client.close()
 
     def request(self, method: str, path: str, **more: Any) -> Any:
         """The answer, read as JSON. Raises `ApiError`; `httpx.HTTPError` without an answer."""
-        answer = self._client.request(method, path, **more)
+        answer = self.client.request(method, path, **more)
         if answer.is_success:
             return (
                 answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
@@ -232,7 +232,7 @@ class Api:
                 "resourceVersion": listed["metadata"]["resourceVersion"],
                 "timeoutSeconds": max(1, int(min(left, _WATCH_SECONDS))),
             }
-            with self._client.stream("GET", path, params=parameters, timeout=None) as stream:
+            with self.client.stream("GET", path, params=parameters, timeout=None) as stream:
                 if not stream.is_success:
                     stream.read()
                     raise _error(stream)

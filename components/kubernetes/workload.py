@@ -1,0 +1,250 @@
+"""A workload on a cluster: the servers of its models, its releases' rights, its retraining.
+
+The counterpart of `components/local/workload.py`. The platform's layer must be deployed before;
+everything here lies in the team's namespace but the platform's route to the workload.
+
+That a scheduled job trains on a real cluster is not shown by any test; there:
+`kubectl -n <team> create job --from=cronjob/<workload>-retraining try` hands one in, and
+`kubectl -n <team> get rayjobs,workloads` shows it wait, run and end.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from components.contract import ClusterTarget, ContractError, PlatformOutputs
+from components.kubernetes.pools import Pool
+from components.kubernetes.ray_pods import RayJob, RayJobError, RayPlace, job_manifest
+from components.kubernetes.roles import may_hand_in
+from components.kubernetes.serving import Door, Serving, ServingArgs
+from components.kubernetes.serving_settings import ServingSettings
+from components.kubernetes.settings import TeamQuota
+from components.kubernetes.workload_settings import (
+    Retraining,
+    WorkloadSettings,
+    problems_of_workload,
+)
+
+_MANIFEST = "job.json"
+_MOUNT = "/etc/falaj"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterWorkloadArgs:
+    """What is deployed, for whom, and on what."""
+
+    workload: str
+    """Its name, with hyphens."""
+    settings: WorkloadSettings
+    platform: PlatformOutputs
+    target: ClusterTarget
+    """The contract's field `cluster`."""
+
+    def __post_init__(self) -> None:
+        """Raises `ContractError` for what the platform cannot take, all of it at once."""
+        if problems := list(problems_of_workload(self.settings, self.platform)):
+            listed = "\n".join(f"  deployment.{problem}" for problem in problems)
+            raise ContractError(
+                f"{self.workload} cannot be deployed to {self.platform.environment}:\n{listed}"
+            )
+
+
+class ClusterWorkload(pulumi.ComponentResource):
+    """One workload; `variables` is the environment that its code runs in."""
+
+    variables: dict[str, pulumi.Input[str]]
+
+    def __init__(
+        self, name: str, args: ClusterWorkloadArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("falaj:kubernetes:Workload", name, None, opts)
+        self._name, self._args = name, args
+        platform, target, settings = args.platform, args.target, args.settings
+        provider = kubernetes.Provider(
+            f"{name}-kubernetes",
+            kubeconfig=pulumi.Output.secret(platform.kubeconfig or ""),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        # made here, so that children cannot inherit it
+        self._child = pulumi.ResourceOptions(parent=self, provider=provider)
+        try:
+            serving = Serving(
+                f"{name}-serving",
+                ServingArgs(
+                    environment=platform.environment,
+                    settings=ServingSettings(
+                        engine=target.serving_engine,
+                        seldon_licence_reference=target.seldon_licence_reference,
+                    ),
+                    workload=args.workload,
+                    team=settings.team,
+                    image=settings.image,
+                    tracking_uri=platform.tracking_uri or "",
+                    door=Door(**target.gateway.model_dump()),
+                    model=settings.model,
+                    metrics_namespace=target.metrics_namespace,
+                ),
+                self._child,
+            )
+            if settings.retraining is not None:
+                self._retraining(settings.retraining)
+        except (RayJobError, ValueError) as error:
+            raise ContractError(str(error)) from error
+        self.variables = {
+            "FALAJ_ENVIRONMENT": platform.environment,
+            "FALAJ_WORKLOAD": args.workload,
+            "FALAJ_ENDPOINT": f"https://{target.gateway.hosts[0]}{serving.path}",
+            "MLFLOW_TRACKING_URI": platform.tracking_uri or "",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        self.register_outputs({"variables": self.variables})
+
+    def _retraining(self, asked: Retraining) -> None:
+        """A CronJob that hands in the job; the queue and the operator do the rest."""
+        workload, team = self._args.workload, self._args.settings.team
+        account = f"{workload}-retraining"
+        manifest = kubernetes.core.v1.ConfigMap(
+            f"{self._name}-job",
+            metadata=self._metadata(account),
+            data={_MANIFEST: json.dumps(self._job(asked), sort_keys=True)},
+            opts=self._child,
+        )
+        caller = kubernetes.core.v1.ServiceAccount(
+            f"{self._name}-retraining-account",
+            metadata=self._metadata(account),
+            # its pods mount a token of their own
+            automount_service_account_token=False,
+            opts=self._child,
+        )
+        rules: Any = [{key: list(value) for key, value in one.items()} for one in may_hand_in()]
+        role = kubernetes.rbac.v1.Role(
+            f"{self._name}-retraining-role",
+            metadata=self._metadata(account),
+            rules=rules,
+            opts=self._child,
+        )
+        kubernetes.rbac.v1.RoleBinding(
+            f"{self._name}-retraining-binding",
+            metadata=self._metadata(account),
+            role_ref={
+                "api_group": "rbac.authorization.k8s.io",
+                "kind": "Role",
+                "name": role.metadata.name.apply(str),
+            },
+            subjects=[
+                {
+                    "kind": "ServiceAccount",
+                    "name": caller.metadata.name.apply(str),
+                    "namespace": team,
+                }
+            ],
+            opts=self._child,
+        )
+        spec: Any = {
+            "schedule": asked.schedule,
+            "timeZone": asked.time_zone,
+            # one at a time, and none made up for after a night without a cluster
+            "concurrencyPolicy": "Forbid",
+            "startingDeadlineSeconds": 3600,
+            "successfulJobsHistoryLimit": 1,
+            "failedJobsHistoryLimit": 3,
+            "jobTemplate": {
+                "spec": {
+                    "backoffLimit": 2,
+                    "ttlSecondsAfterFinished": 86400,
+                    "template": _caller(workload, account, asked.image),
+                }
+            },
+        }
+        kubernetes.batch.v1.CronJob(
+            f"{self._name}-retraining",
+            metadata=self._metadata(account),
+            spec=spec,
+            opts=pulumi.ResourceOptions.merge(
+                self._child, pulumi.ResourceOptions(depends_on=[manifest])
+            ),
+        )
+
+    def _job(self, asked: Retraining) -> dict[str, Any]:
+        """The RayJob, named anew each time. Raises `RayJobError`."""
+        args, target = self._args, self._args.target
+        team = (args.platform.teams or {})[args.settings.team]
+        made = job_manifest(
+            RayJob(
+                name=f"{args.workload}-retraining"[:40].rstrip("-"),
+                team=args.settings.team,
+                entrypoint=f"{asked.entrypoint} {args.workload}",
+                head=asked.head,
+                workers=asked.workers,
+                image=asked.image,
+                deadline_seconds=asked.deadline_hours * 3600,
+            ),
+            RayPlace(
+                pools={name: Pool(**pool.model_dump()) for name, pool in target.pools.items()},
+                images=target.ray_images,
+                storage_class=target.storage_class,
+                mesh=target.mesh,
+            ),
+            TeamQuota(
+                cpu_quota=team.cpu_quota,
+                memory_quota_gib=team.memory_quota_gib,
+                gpu_quota=team.gpu_quota,
+            ),
+        )
+        metadata = dict(made["metadata"])
+        metadata["generateName"] = f"{metadata.pop('name')}-"
+        return made | {"metadata": metadata}
+
+    def _metadata(self, name: str) -> Any:
+        return {
+            "name": name,
+            "namespace": self._args.settings.team,
+            "labels": {
+                "app.kubernetes.io/name": self._args.workload,
+                "app.kubernetes.io/managed-by": "pulumi",
+            },
+        }
+
+
+def _caller(workload: str, account: str, image: str) -> dict[str, Any]:
+    """A pod that asks the API server for one job and ends."""
+    return {
+        "metadata": {
+            "labels": {"app.kubernetes.io/name": workload, "falaj/asks": "api-server"},
+        },
+        "spec": {
+            "serviceAccountName": account,
+            "automountServiceAccountToken": True,
+            "restartPolicy": "Never",
+            "priorityClassName": "falaj-batch",
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 8888,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "volumes": [{"name": "job", "configMap": {"name": account}}],
+            "containers": [
+                {
+                    "name": "hand-in",
+                    "image": image,
+                    "command": ["python", "-m", "workloads.delivery.hand_in"],
+                    "args": [f"{_MOUNT}/{_MANIFEST}"],
+                    "resources": {
+                        "requests": {"cpu": "50m", "memory": "128Mi"},
+                        "limits": {"memory": "128Mi"},
+                    },
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "volumeMounts": [{"name": "job", "mountPath": _MOUNT, "readOnly": True}],
+                }
+            ],
+        },
+    }

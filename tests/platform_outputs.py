@@ -1,0 +1,59 @@
+"""The outputs of a platform on a cluster, as a workload reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.contract import CONTRACT_VERSION
+
+REGISTRY = "123456789012.dkr.ecr.me-central-1.amazonaws.com/falaj-dev"
+
+
+def on_a_cluster(kubeconfig: str = "to a cluster", **changes: Any) -> dict[str, Any]:
+    """Those of `dev` with the team `credit`."""
+    outputs: dict[str, Any] = {
+        "contract_version": CONTRACT_VERSION,
+        "environment": "dev",
+        "place": "aws",
+        "capabilities": ["serving", "tenancy", "tracking"],
+        "residency_mode": "in-country",
+        "allowed_regions": ["me-central-1"],
+        "region": "me-central-1",
+        "tracking_uri": "http://tracking.tracking.svc:5000",
+        "serving_gateway_url": "https://serving.dev.falaj.internal",
+        "serving_namespace": "serving",
+        "teams": {
+            "credit": {
+                "namespace": "credit",
+                "cpu_quota": 16,
+                "memory_quota_gib": 64,
+                "gpu_quota": 2,
+            }
+        },
+        "cluster": {
+            "registry": REGISTRY,
+            "storage_class": "encrypted",
+            "mesh": True,
+            "serving_engine": "mlserver",
+            "ray_images": dict.fromkeys(("cpu", "gpu"), f"{REGISTRY}/ray@sha256:{'1' * 64}"),
+            "pools": {
+                "general": {
+                    "kind": "cpu",
+                    "labels": {"falaj/pool": "general", "falaj/kind": "cpu"},
+                    "cpus": 7,
+                    "memory_gib": 28,
+                    "max_nodes": 4,
+                }
+            },
+            "gateway": {
+                "namespace": "serving",
+                "gateway": "serving/models",
+                "hosts": ["serving.dev.falaj.internal"],
+                "service": "gateway",
+                "service_account": "gateway",
+            },
+            "metrics_namespace": "monitoring",
+        },
+        "kubeconfig": kubeconfig,
+    }
+    return outputs | changes
