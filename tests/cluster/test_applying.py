@@ -244,7 +244,7 @@ kubernetes.apiextensions.CustomResource(
 @pytest.mark.parametrize(
     ("kubeconfig", "said"),
     [
-        ("'no: kubeconfig'", "the kubeconfig cannot be used"),
+        ("'no: kubeconfig'", "the kubeconfig has no current-context"),
         ("None", "the provider has no kubeconfig"),
         (
             f'os.environ["{KUBECONFIG}"].replace("127.0.0.1", "cluster.example")',

@@ -6,7 +6,6 @@ server-side apply. Everything is plain data: no kind is known here.
 
 from __future__ import annotations
 
-import base64
 import json
 import ssl
 import tempfile
@@ -19,7 +18,8 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-import yaml
+
+from components.kubernetes.kubeconfig import Kubeconfig
 
 Object = dict[str, Any]
 
@@ -39,10 +39,6 @@ class ApiError(Exception):
         """Such as ``NotFound``, ``Forbidden``, ``Invalid``."""
 
 
-class KubeconfigError(Exception):
-    """A kubeconfig that names no server, or none that may be reached."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class KindInfo:
     """What the server says of a kind."""
@@ -51,45 +47,12 @@ class KindInfo:
     namespaced: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Access:
-    """What the current context of a kubeconfig says."""
-
-    server: str
-    authority: str
-    """Certificate of the authority, PEM."""
-    certificate: str = ""
-    """Of the client with its key, PEM; empty where a token is used."""
-    token: str = ""
-
-    @classmethod
-    def of(cls, kubeconfig: str) -> Access:
-        """Parses a kubeconfig that carries everything in itself. Raises `KubeconfigError`."""
-        try:
-            content = yaml.safe_load(kubeconfig)
-            context = _named(content, "contexts", content["current-context"])["context"]
-            cluster = _named(content, "clusters", context["cluster"])["cluster"]
-            user = _named(content, "users", context["user"])["user"]
-            return cls(
-                server=cluster["server"],
-                authority=_decoded(cluster["certificate-authority-data"]),
-                certificate=(
-                    _decoded(user["client-certificate-data"]) + _decoded(user["client-key-data"])
-                    if "client-certificate-data" in user
-                    else ""
-                ),
-                token=user.get("token", ""),
-            )
-        except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-            raise KubeconfigError(f"the kubeconfig cannot be used: {error!r}") from error
-
-
 class Api:
     """A server; safe to be used by several threads."""
 
     def __init__(self, kubeconfig: str) -> None:
         """Reaches nothing yet. Raises `KubeconfigError`."""
-        self.access = Access.of(kubeconfig)
+        self.access = Kubeconfig.of(kubeconfig)
         headers = {"Authorization": f"Bearer {self.access.token}"} if self.access.token else {}
         self.client = httpx.Client(
             base_url=self.access.server,
@@ -259,18 +222,7 @@ class Api:
         return found
 
 
-def _named(content: Any, section: str, name: str) -> Any:
-    for entry in content[section]:
-        if entry["name"] == name:
-            return entry
-    raise KeyError(f"{section}: {name}")
-
-
-def _decoded(text: str) -> str:
-    return base64.b64decode(text).decode()
-
-
-def _context(access: Access) -> ssl.SSLContext:
+def _context(access: Kubeconfig) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=access.authority)
     if access.certificate:
         with tempfile.TemporaryDirectory() as folder:  # OpenSSL reads keys from files alone

@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 from faults import Refused
 from google.protobuf import empty_pb2
-from kubernetes_api import Api, ApiError, KubeconfigError, Object
+from kubernetes_api import Api, ApiError, Object
 from pulumi.runtime import rpc
 from pulumi.runtime.proto import provider_pb2
 from standin import (
@@ -34,6 +34,8 @@ from standin import (
     plain,
     struct,
 )
+
+from components.kubernetes.kubeconfig import KubeconfigError
 
 VARIABLE = "FALAJ_STANDIN_KUBERNETES"
 APPLY = "apply"

@@ -1,0 +1,57 @@
+"""Whether a real cluster may be deployed to is found out before anything is applied."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+
+import pytest
+import yaml
+from control_plane import VERSION, Authority, ControlPlane
+
+from components.kubernetes.kubeconfig import Kubeconfig
+from stacks import cluster_access
+from stacks.cluster_access import NEWEST, ClusterAccessError
+from stacks.environment import ROOT
+from stacks.settings import Settings, parse
+
+EXAMPLE = ROOT / "docs" / "examples" / "existing-cluster" / "Pulumi.site.yaml"
+
+
+def settings(kubeconfig: str) -> Settings:
+    config = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in yaml.safe_load(EXAMPLE.read_text())["config"].items()
+    }
+    return parse("site", {**config, "falaj:kubeconfig": kubeconfig}, ["falaj:kubeconfig"])
+
+
+def test_a_cluster_that_answers_may_be_deployed_to(cluster: ControlPlane) -> None:
+    cluster_access.require(settings(cluster.kubeconfig()), {})
+
+
+def test_it_says_its_version_and_the_newest_is_the_one_of_the_tests(cluster: ControlPlane) -> None:
+    told = cluster_access.version(Kubeconfig.of(cluster.kubeconfig()))
+
+    assert told.startswith(f"v{VERSION}.")
+    assert f"1.{NEWEST}" == VERSION
+
+
+def test_one_that_does_not_answer_is_told_with_its_address(cluster: ControlPlane) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        nobody = f"https://127.0.0.1:{unused.getsockname()[1]}"
+        moved = cluster.kubeconfig().replace(cluster.server, nobody)
+
+        with pytest.raises(ClusterAccessError, match=f"cluster at {nobody} does not answer"):
+            cluster_access.require(settings(moved), {})
+
+
+def test_another_cluster_at_the_same_address_is_told(cluster: ControlPlane) -> None:
+    stranger = base64.b64encode(Authority.new().pem.encode()).decode()
+    content = yaml.safe_load(cluster.kubeconfig())
+    content["clusters"][0]["cluster"]["certificate-authority-data"] = stranger
+
+    with pytest.raises(ClusterAccessError, match="shows another certificate"):
+        cluster_access.require(settings(yaml.safe_dump(content)), {})
