@@ -86,7 +86,7 @@ class TeamOutputs(_Part):
     encryption_key: str | None = None
     """ARN of the team's own key. Whatever is written to `folders` names it, since nothing is taken
     under another; `None` where the store encrypts under its own key without being told."""
-    ray_address: str | None = None
+    shared_ray_address: str | None = None
     """Inside the cluster: URL of the Jobs API of the team's shared Ray cluster; `None` where the
     team asked for none, and hands in jobs with a cluster of their own."""
     folders: dict[str, str] | None = None

@@ -1,9 +1,13 @@
-"""Clears the locks that killed Pulumi runs left in the clone's state.
+"""Clears the locks and what else killed Pulumi runs left in the clone's state.
 
 Pulumi keeps a lock file while it changes a stack. A run that is killed leaves it, and every later
 one refuses to start. A lock goes only when the process that made it is gone from this machine. One
 that is no lock yet, since the disk was full or the run was killed as it wrote, goes when it is old:
 Pulumi reads it and fails with "unexpected end of JSON input".
+
+A state in files is replaced whole, but not the attributes beside it (`<stack>.json.attrs`): cut
+short by a kill they make every later run fail with "failed to load checkpoint: EOF". They hold
+nothing that is needed, so they go.
 
     python -m stacks.locks
 """
@@ -76,7 +80,13 @@ def locks(root: Path = ROOT) -> list[Lock]:
 
 
 def clear(root: Path = ROOT) -> tuple[list[Lock], list[Lock]]:
-    """Removes the stale locks and what never became one; returns the stale and those that hold."""
+    """Removes the stale locks, what never became one and attributes that were cut short.
+
+    Returns the locks that were stale and those that hold.
+    """
+    for path in sorted((state_directory(root) / "pulumi").rglob("*.attrs")):
+        if is_cut_short(path):
+            _remove_half_written(path)
     stale, held = [], []
     for path in _files(root):
         lock = _read(path)
@@ -93,6 +103,17 @@ def clear(root: Path = ROOT) -> tuple[list[Lock], list[Lock]]:
 def _files(root: Path) -> list[Path]:
     folder = state_directory(root) / "pulumi" / ".pulumi" / "locks"
     return sorted(path for path in folder.rglob("*.json*") if path.suffix in (".json", ".tmp"))
+
+
+def is_cut_short(path: Path) -> bool:
+    """Whether a file of JSON ends too early."""
+    try:
+        json.loads(path.read_text())
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
+    return False
 
 
 def _remove_half_written(path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from world import VARIABLE, World
 
+from stacks.locks import is_cut_short
 from stacks.offline import Offline, offline
 from stacks.plan import packs, planned
 from stacks.settings import CONFIG_DIRECTORY, PROFILES
@@ -144,17 +145,13 @@ class Living:
                 before.rename(state)
 
     def _whole(self) -> None:
-        """Where a kill cut the state file short the copy beside it is the state one step before.
+        """Where a kill cut the attributes of the state file short they go.
 
-        A bucket has no such moment: an object is replaced whole.
+        A bucket has no such moment: it keeps them itself.
         """
-        for file in (self.stack.directory / "state").rglob(
-            f"stacks/*/{self.stack.environment}.json"
-        ):
-            try:
-                json.loads(file.read_text())
-            except ValueError:
-                file.write_bytes(file.with_suffix(".json.bak").read_bytes())
+        for file in (self.stack.directory / "state").rglob("*.attrs"):
+            if is_cut_short(file):
+                file.unlink()
 
     def edit(self, change: Callable[[dict[str, Any]], object]) -> None:
         """Changes the settings by `change`, which gets the stack file's `config`."""

@@ -116,3 +116,29 @@ def test_what_never_became_a_lock_is_removed_once_nobody_writes_it(
     os.utime(path, (long_ago, long_ago))
     assert locks.clear(tmp_path)[0] == []
     assert not path.exists()
+
+
+def test_attributes_of_the_state_that_were_cut_short_go_and_whole_ones_stay(tmp_path: Path) -> None:
+    stacks = tmp_path / ".state/pulumi/.pulumi/stacks/falaj"
+    stacks.mkdir(parents=True)
+    for name, text in {
+        "local.json.attrs": "",
+        "local.json.bak.attrs": "{}",
+        "local.json": "",
+    }.items():
+        (stacks / name).write_text(text)
+        os.utime(stacks / name, (0, 0))
+
+    locks.clear(tmp_path)
+
+    assert sorted(path.name for path in stacks.iterdir()) == ["local.json", "local.json.bak.attrs"]
+
+
+def test_attributes_that_somebody_may_be_writing_stay(tmp_path: Path) -> None:
+    path = tmp_path / ".state/pulumi/.pulumi/stacks/falaj/local.json.attrs"
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+
+    locks.clear(tmp_path)
+
+    assert path.exists()
