@@ -257,7 +257,7 @@ def _problems_of_job(job: RayJob, place: RayPlace, quota: TeamQuota) -> Iterator
         pool=job.head.pool, cpus=job.head.cpus, memory_gib=job.head.memory_gib, max_workers=1
     )
     for where, group in (("head", head), *job.workers.items()):
-        for problem in problems_of_group(group, place.pools):
+        for problem in problems_of_group(group, place.pools, job.team):
             yield f"{where}.{problem}"
     if "head" in job.workers:
         yield "workers.head: is the name of the head's own group; take another"
