@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from components.kubernetes.flows import AMBIENT
 from components.kubernetes.pools import GPU, Pool, placing
 from components.kubernetes.priorities import FOR_TEAMS
 from components.kubernetes.settings import TeamQuota
@@ -362,7 +363,7 @@ def _template(
     gpus = {GPU: str(shape.gpus)} if shape.gpus else {}
     labels = {"app.kubernetes.io/name": "ray", **PART}
     if place.mesh:
-        labels["istio.io/dataplane-mode"] = "ambient"
+        labels |= AMBIENT
     return {
         "metadata": {
             "labels": labels,
