@@ -64,7 +64,7 @@ def only_one(root: Path) -> Iterator[None]:
 
 
 def set_up(root: Path, purposes: frozenset[str]) -> None:
-    """Makes everything for `purposes` (`run`, `test`). Raises `SetupError`."""
+    """Makes everything for `purposes` (`run`, `test`, `scale`). Raises `SetupError`."""
     began = time.monotonic()
     machine = Machine.here(root)
     shutil.rmtree(root / ".tools" / "tmp", ignore_errors=True)
@@ -133,13 +133,21 @@ def main(arguments: list[str]) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="tools.setup", description="Sets up this clone.")
     parser.add_argument("--with-tests", action="store_true", help="also what only tests need")
+    parser.add_argument(
+        "--with-scale", action="store_true", help="also what tests and `make bench-scale` need"
+    )
     options = parser.parse_args(arguments)
     for name in _HARMFUL:
         os.environ.pop(name, None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with only_one(ROOT):
-            set_up(ROOT, frozenset({"run", "test"} if options.with_tests else {"run"}))
+            purposes = {"run"}
+            if options.with_tests or options.with_scale:
+                purposes.add("test")
+            if options.with_scale:
+                purposes.add("scale")
+            set_up(ROOT, frozenset(purposes))
     except SetupError as error:
         sys.stderr.write(f"{error}\n")
         return 1
