@@ -122,7 +122,7 @@ PLATFORM = tuple(
 OUT_OF_MESH: Mapping[str, str] = {
     "external-secrets": "the API server asks its webhook, and speaks no mTLS of the mesh",
     "logging": "reads the nodes' files and sends them to the cloud alone",
-    "serving": "has the gateway, a proxy of the mesh by itself: it takes no tunnels, and opens them",
+    "serving": "its gateway is a proxy of the mesh by itself, which opens tunnels and takes none",
 }
 """Part → why its namespace is not in the mesh."""
 IN_MESH = (TEAM, *(part for part in PLATFORM if part not in OUT_OF_MESH))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from network_evaluation import Pod, allowed
 
 from components.kubernetes.flows import (
     FLOWS,
+    GATEWAYS,
     HBONE,
     IN_MESH,
     MESH,
@@ -25,8 +27,11 @@ from components.kubernetes.flows import (
     policies,
 )
 
-ADDRESSES = Addresses(services=("10.64.0.0/16",), api_server=("10.96.0.1/32",))
+ADDRESSES = Addresses(
+    services=("10.64.0.0/16",), clients=("172.16.0.0/12",), api_server=("10.96.0.1/32",)
+)
 OUTSIDE = {
+    "clients": "172.16.5.6",
     "services": "10.64.3.4",
     "api-server": "10.96.0.1",
     "credentials": "169.254.170.23",
@@ -75,14 +80,18 @@ def covers(end: str, name: str) -> bool:
     return one.namespace == other.namespace and one.pods.items() <= other.pods.items()
 
 
-def is_meshed(name: str) -> bool:
-    """Whether the pods of `name` are in the mesh, where there is one."""
-    return any(PARTS[name].namespace == PARTS[part].namespace for part in IN_MESH)
+def is_of(name: str, parts: Iterable[str]) -> bool:
+    """Whether the pods of `name` are in the namespaces of one of `parts`."""
+    one = PARTS[name]
+    return isinstance(one, Part) and one.namespace in [
+        other.namespace for part in parts if isinstance(other := PARTS[part], Part)
+    ]
 
 
 def is_listed(source: str, destination: str, port: int, *, same: bool, mesh: bool = False) -> bool:
     """Whether the table allows it; `same` says that both are in one namespace."""
-    tunnel = mesh and port == HBONE and is_meshed(source) and is_meshed(destination)
+    ends = is_of(source, (*IN_MESH, *GATEWAYS)) and is_of(destination, IN_MESH)
+    tunnel = mesh and port == HBONE and ends
     return any(
         covers(flow.source, source)
         and covers(flow.destination, destination)
@@ -155,6 +164,7 @@ def test_without_the_mesh_its_tunnels_and_its_probes_are_closed() -> None:
 def test_each_part_is_in_the_mesh_or_says_why_not() -> None:
     assert {*IN_MESH, *OUT_OF_MESH} == {TEAM, *PLATFORM}
     assert not set(IN_MESH) & OUT_OF_MESH.keys()
+    assert set(GATEWAYS) <= OUT_OF_MESH.keys()
     assert all(OUT_OF_MESH.values())
 
 

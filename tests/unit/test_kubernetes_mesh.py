@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from network_evaluation import Pod, admitted
 from components.kubernetes.flows import (
     AMBIENT,
     FLOWS,
+    GATEWAYS,
     IN_MESH,
     MESH,
     OUT_OF_MESH,
@@ -43,12 +44,14 @@ RULES = {
 }
 """Namespace → its rules."""
 PORTS = sorted({port for flow in FLOWS for port in flow.ports} | {22, 10250})
-ENDS = [
-    name
-    for name, part in PARTS.items()
-    if isinstance(part, Part) and any(PARTS[one].namespace == part.namespace for one in IN_MESH)
-]
-"""The parts that are in the mesh."""
+
+
+def of(parts: Iterable[str]) -> list[str]:
+    """The parts whose pods are in the namespaces of `parts`."""
+    spaces = [part.namespace for one in parts if isinstance(part := PARTS[one], Part)]
+    return [
+        name for name, part in PARTS.items() if isinstance(part, Part) and part.namespace in spaces
+    ]
 
 
 def pods(name: str) -> list[Pod]:
@@ -81,10 +84,10 @@ def is_listed(source: str, destination: str, port: int, *, same: bool) -> bool:
 # --- who may speak to whom ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("source", ENDS)
+@pytest.mark.parametrize("source", of([*IN_MESH, *GATEWAYS]))
 def test_pods_are_let_in_where_the_table_says_and_nowhere_else(source: str) -> None:
     wrong = []
-    for destination, port in itertools.product(ENDS, PORTS):
+    for destination, port in itertools.product(of(IN_MESH), PORTS):
         for one, other in itertools.product(pods(source), pods(destination)):
             expected = is_listed(source, destination, port, same=one.namespace == other.namespace)
             if admitted(RULES[other.namespace], other, one.namespace, "any", port) != expected:

@@ -21,7 +21,7 @@ _ALL = "all parts"
 
 def flows() -> str:
     """Every flow of `FLOWS`; those that differ in their source or destination alone share a row."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (_named(sources), _named(destinations), _ports(flow), _way(flow), flow.why)
         for sources, destinations, flow in _together()
     ]
