@@ -35,6 +35,11 @@ class Kubelets:
         self._over = threading.Event()
         self._nodes: dict[str, Object] = {}
         self._seen_to: set[tuple[str, bool]] = set()
+        self.bound = 0
+        """How many pods have come to a node so far."""
+        self.running = 0
+        """How many of them were made to run."""
+        self._counting = threading.Lock()
         self._hands = futures.ThreadPoolExecutor(hands)
         self._threads = [threading.Thread(target=one) for one in (self._renew, self._see_to_pods)]
 
@@ -102,6 +107,7 @@ class Kubelets:
         mark = (pod["metadata"]["uid"], leaves)
         if mark not in self._seen_to:
             self._seen_to.add(mark)
+            self.bound += not leaves
             self._hands.submit(self._remove if leaves else self._run, pod)
 
     def _run(self, pod: Object) -> None:
@@ -126,6 +132,8 @@ class Kubelets:
             ],
         }
         self._patch(f"{self._path_of(pod)}/status", {"status": status}, _STRATEGIC)
+        with self._counting:
+            self.running += 1
 
     def _remove(self, pod: Object) -> None:
         with contextlib.suppress(ApiError):  # somebody else was faster

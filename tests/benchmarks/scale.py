@@ -84,8 +84,11 @@ console = Console()
 class Scale:
     """One run."""
 
-    def __init__(self, api: Api, arguments: argparse.Namespace, *, operated: bool) -> None:
-        self._api, self._asked, self._operated = api, arguments, operated
+    def __init__(
+        self, api: Api, kubelets: Kubelets, arguments: argparse.Namespace, *, operated: bool
+    ) -> None:
+        self._api, self._kubelets = api, kubelets
+        self._asked, self._operated = arguments, operated
         self.rows: list[tuple[str, int, float]] = []
         """What, how many, seconds."""
 
@@ -104,8 +107,8 @@ class Scale:
         if not self._operated:
             self._timed("their pods created", asked.pods, pods_of(clusters))
         marks: dict[str, Callable[[], int]] = {
-            "pods scheduled": lambda: self._pods("spec.nodeName!="),
-            "pods running": lambda: self._pods("status.phase=Running"),
+            "pods scheduled": lambda: self._kubelets.bound,
+            "pods running": lambda: self._kubelets.running,
         }
         if self._operated:
             marks[_READY] = self._ready
@@ -131,19 +134,6 @@ class Scale:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-
-    def _pods(self, field: str) -> int:
-        """How many pods there are of which `field` holds, without reading them."""
-        return self._count("v1", "Pod", {"fieldSelector": field})
-
-    def _count(self, api_version: str, kind: str, parameters: dict[str, str]) -> int:
-        answer = self._api.request(
-            "GET",
-            self._api.path(api_version, kind),
-            params=parameters,
-            headers={"Accept": "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"},
-        )
-        return len(answer["items"] or ())
 
     def _ready(self) -> int:
         return sum(
@@ -275,7 +265,7 @@ def main(arguments: argparse.Namespace) -> None:
                 labels = _PLACE.pools["general"].labels
                 kubelets.join(f"general-{number}", NODE, labels=labels)
             with operator(plane) as operated:
-                run = Scale(api, arguments, operated=operated)
+                run = Scale(api, kubelets, arguments, operated=operated)
                 run.run()
     show(run.rows, arguments, operated=operated)
 
