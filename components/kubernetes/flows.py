@@ -119,8 +119,9 @@ PLATFORM = tuple(
 )
 """The parts of the platform that have a namespace of their name."""
 
+_ASKED = "the API server asks its webhook, and speaks no mTLS of the mesh"
 OUT_OF_MESH: Mapping[str, str] = {
-    "external-secrets": "the API server asks its webhook, and speaks no mTLS of the mesh",
+    "external-secrets": _ASKED,
     "logging": "reads the nodes' files and sends them to the cloud alone",
     "serving": "its gateway is a proxy of the mesh by itself, which opens tunnels and takes none",
 }
