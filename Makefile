@@ -43,8 +43,10 @@ test: ## everything, with the whole path and a browser
 bench: setup ## measures what the documents promise
 	$(RUN) python tests/benchmarks/local.py
 
-bench-scale: setup ## how previews grow with the number of teams
+bench-scale: ## how previews grow with the teams, and a cluster of many under load [SIZES="--pods 500 …"]
+	@$(ANY_PYTHON) -B -m tools.setup --with-scale
 	$(RUN) python tests/benchmarks/preview.py
+	$(RUN) python tests/benchmarks/scale.py $(SIZES)
 
 lock: setup ## resolves the dependencies anew
 	$(RUN) uv pip compile pyproject.toml --group workloads --group test --group build \

@@ -21,7 +21,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -221,25 +221,30 @@ class ControlPlane:
 
 
 @contextlib.contextmanager
-def control_plane(folder: Path) -> Iterator[ControlPlane]:
+def control_plane(
+    folder: Path, more: Mapping[str, Sequence[str]] | None = None
+) -> Iterator[ControlPlane]:
     """Starts everything with its data in `folder`; stops it whatever happens.
 
-    Raises `NotReadyError`.
+    `more` holds further arguments of the processes, by their names. Raises `NotReadyError`.
     """
-    programs = {name: _program(name) for name in EXECUTABLES}
+    programs = {name: program(name) for name in EXECUTABLES}
     authority = Authority.new()
     files = _Files(folder, authority)
     with contextlib.ExitStack() as stack:
         identity_provider = IdentityProvider(authority)
         files.authentication(stack.enter_context(identity_provider.serving(folder)))
-        etcd_port, api_port = _free_ports(2)
+        etcd_port, api_port = free_ports(2)
         plane = ControlPlane(
             f"https://{_HOST}:{api_port}", authority, identity_provider, folder, {}
         )
 
         def start(name: str, *arguments: str) -> None:
             plane.processes[name] = stack.enter_context(
-                _running([programs[name], *arguments], folder / f"{name}.log")
+                running(
+                    [programs[name], *arguments, *(more or {}).get(name, ())],
+                    folder / f"{name}.log",
+                )
             )
 
         start("etcd", *_etcd(files, etcd_port))
@@ -367,7 +372,8 @@ def _scheduler(files: _Files) -> list[str]:
     ]
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
+    """Where an executable is. Raises `NotReadyError`."""
     found = shutil.which(name)
     if found is None:
         raise NotReadyError(
@@ -378,13 +384,15 @@ def _program(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: list[str], log: Path, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process until the context ends; on Linux it ends with us even if we are killed."""
     if (guard := shutil.which("setpriv")) is not None:
         command = [guard, "--pdeathsig", "KILL", "--", *command]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
         )
     try:
         yield process
@@ -446,7 +454,8 @@ def _kubeconfig(server: str, authority: Authority, login: Issued | str) -> str:
     )
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports on which nobody listens."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

@@ -26,16 +26,18 @@ class Pod:
 
 def allowed(
     policies: Mapping[str, Sequence[Policy]],
-    source: Pod,
+    source: Pod | str,
     destination: Pod | str,
     port: int,
     protocol: str = "TCP",
 ) -> bool:
-    """Whether `source` reaches `destination`, a pod or an address.
+    """Whether `source` reaches `destination`; each is a pod or an address.
 
     `policies` holds the specs of each namespace.
     """
-    leaves = _passes(policies.get(source.namespace, ()), source, destination, port, protocol)
+    leaves = isinstance(source, str) or _passes(
+        policies.get(source.namespace, ()), source, destination, port, protocol
+    )
     if isinstance(destination, str) or not leaves:
         return leaves
     entered = policies.get(destination.namespace, ())
@@ -96,3 +98,41 @@ def _is_peer(namespace: str, one: Mapping[str, Any], peer: Pod | str) -> bool:
 
 def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     return all(labels.get(name) == value for name, value in selector.get("matchLabels", {}).items())
+
+
+def admitted(rules: Sequence[Policy], pod: Pod, namespace: str, account: str, port: int) -> bool:
+    """Whether the mesh lets a pod of `namespace` that runs as `account` connect to `port` of `pod`.
+
+    `rules` are the specs of the AuthorizationPolicies in the namespace of `pod`, as far as a
+    ztunnel judges them: what a DENY matches is refused, and where there is an ALLOW one must match.
+    Source: istio.io, "Authorization Policy" and "Use Layer 4 security policy".
+    """
+    about = [one for one in rules if _selects(one.get("selector", {"matchLabels": {}}), pod.labels)]
+    allows = [one for one in about if one.get("action", "ALLOW") == "ALLOW"]
+    denies = [one for one in about if one.get("action") == "DENY"]
+    if any(_is_ruled(one, namespace, account, port) for one in denies):
+        return False
+    return not allows or any(_is_ruled(one, namespace, account, port) for one in allows)
+
+
+def _is_ruled(policy: Policy, namespace: str, account: str, port: int) -> bool:
+    principal = f"cluster.local/ns/{namespace}/sa/{account}"
+    return any(
+        all(_is_source(one["source"], namespace, principal) for one in rule.get("from", ()))
+        and all(_is_operation(one["operation"], port) for one in rule.get("to", ()))
+        for rule in policy.get("rules", ())
+    )
+
+
+def _is_source(source: Mapping[str, Any], namespace: str, principal: str) -> bool:
+    excepted = source.get("notPrincipals", ())
+    return (
+        namespace in source.get("namespaces", (namespace,))
+        and principal in source.get("principals", (principal,))
+        and not any(principal.endswith(one.removeprefix("*")) for one in excepted)
+    )
+
+
+def _is_operation(operation: Mapping[str, Any], port: int) -> bool:
+    # a ztunnel leaves out what it cannot judge, and with it the rule
+    return operation.keys() <= {"ports"} and str(port) in operation.get("ports", (str(port),))

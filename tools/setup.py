@@ -64,7 +64,7 @@ def only_one(root: Path) -> Iterator[None]:
 
 
 def set_up(root: Path, purposes: frozenset[str]) -> None:
-    """Makes everything for `purposes` (`run`, `test`). Raises `SetupError`."""
+    """Makes everything for `purposes` (`run`, `test`, `scale`). Raises `SetupError`."""
     began = time.monotonic()
     machine = Machine.here(root)
     shutil.rmtree(root / ".tools" / "tmp", ignore_errors=True)
@@ -129,17 +129,28 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def main(arguments: list[str]) -> int:
-    """The command line; returns the exit code."""
+def purposes(arguments: list[str]) -> frozenset[str]:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(prog="tools.setup", description="Sets up this clone.")
     parser.add_argument("--with-tests", action="store_true", help="also what only tests need")
+    parser.add_argument(
+        "--with-scale", action="store_true", help="also what tests and `make bench-scale` need"
+    )
     options = parser.parse_args(arguments)
+    if options.with_scale:
+        return frozenset({"run", "test", "scale"})
+    return frozenset({"run", "test"} if options.with_tests else {"run"})
+
+
+def main(arguments: list[str]) -> int:
+    """The command line; returns the exit code."""
+    wanted = purposes(arguments)
     for name in _HARMFUL:
         os.environ.pop(name, None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with only_one(ROOT):
-            set_up(ROOT, frozenset({"run", "test"} if options.with_tests else {"run"}))
+            set_up(ROOT, wanted)
     except SetupError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -18,6 +18,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.kubernetes.flows import NAMESPACE, TENANCY
+from components.kubernetes.pools import TEAM
 from components.kubernetes.priorities import FOR_TEAMS
 from components.kubernetes.settings import AdmissionSettings
 
@@ -194,6 +195,23 @@ def _checks(settings: AdmissionSettings, registries: list[str]) -> Iterator[tupl
             message=(
                 "'the priority ' + variables.pod.spec.priorityClassName + ' is not for teams, who "
                 f"have {', '.join(FOR_TEAMS)}'"
+            ),
+            in_teams=True,
+        ),
+    )
+    tolerations = "has(variables.pod.spec.tolerations)"
+    yield (
+        "team-nodes",
+        Check(
+            # a toleration without a key bears every taint
+            holds=(
+                f"!{tolerations} || variables.pod.spec.tolerations.all(t, has(t.key)"
+                f" && t.key != '' && (t.key != '{TEAM}'"
+                " || (has(t.value) && t.value == namespaceObject.metadata.name)))"
+            ),
+            message=(
+                f"'a toleration that bears the taint {TEAM} of another team, or every taint: name "
+                f"the key of each taint, and of {TEAM} the value ' + namespaceObject.metadata.name"
             ),
             in_teams=True,
         ),

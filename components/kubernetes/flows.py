@@ -3,6 +3,10 @@
 Pure data. Whatever is not in `FLOWS` is denied, in both directions, by a policy that every
 namespace begins with. A flow between two parts becomes two policies, one on each side, since the
 default of either end denies it.
+
+In the mesh (Istio ambient) a connection goes through a tunnel to `HBONE` of the other pod, and that
+port is all that a network policy sees of it. So it is open between every two parts that have a
+flow; which ports lie behind it the mesh holds them to (`mesh`), from the same table.
 """
 
 from __future__ import annotations
@@ -18,7 +22,17 @@ NAMESPACE = "kubernetes.io/metadata.name"
 POD_IDENTITY_AGENT = "169.254.170.23/32"
 """Where pods ask for credentials. Source: EKS user guide, "How EKS Pod Identity works"."""
 
+KUBELET = "169.254.7.127/32"
+"""As whom the mesh shows a pod its node, which asks whether the pod is well. Source: istio.io,
+"Ambient and Kubernetes NetworkPolicy"."""
+HBONE = 15008
+"""Of the mesh's tunnels."""
+AMBIENT: Mapping[str, str] = {"istio.io/dataplane-mode": "ambient"}
+"""The label of what is in the mesh."""
+
 TEAM = "team"
+MESH = "istio-system"
+"""The namespace of the mesh's own pods."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +64,7 @@ class Addresses:
     api_server: Sequence[Any] = ()
     """Where the API server answers, the service address `kubernetes` among them."""
     credentials: Sequence[Any] = (POD_IDENTITY_AGENT,)
+    probes: Sequence[Any] = (KUBELET,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,21 +100,40 @@ PARTS: Mapping[str, Part | Outside] = {
     "feature-store": _platform("feature-store"),
     "external-secrets": _platform("external-secrets"),
     "logging": _platform("logging"),
+    MESH: _platform(MESH),
+    "istiod": _platform(MESH, app="istiod"),
+    "ztunnel": _platform(MESH, app="ztunnel"),
+    "mesh-agent": _platform(MESH, **{"k8s-app": "istio-cni-node"}),
     "clients": Outside(name="clients"),
     "services": Outside(name="services"),
     "api-server": Outside(name="api_server"),
     "credentials": Outside(name="credentials"),
+    "probes": Outside(name="probes"),
 }
 """What can stand at either end of a flow."""
 
 PLATFORM = tuple(
     name
     for name, part in PARTS.items()
-    if isinstance(part, Part) and not part.pods and name != TEAM
+    if isinstance(part, Part) and not part.pods and name not in (TEAM, MESH)
 )
-"""The parts that have a namespace of their name."""
+"""The parts of the platform that have a namespace of their name."""
 
-RESERVED = frozenset({*PLATFORM, "default", "kube-system", "kube-public", "kube-node-lease"})
+_ASKED = "the API server asks its webhook, and speaks no mTLS of the mesh"
+OUT_OF_MESH: Mapping[str, str] = {
+    "external-secrets": _ASKED,
+    "logging": "reads the nodes' files and sends them to the cloud alone",
+    "serving": "its gateway is a proxy of the mesh by itself, which opens tunnels and takes none",
+}
+"""Part → why its namespace is not in the mesh."""
+IN_MESH = (TEAM, *(part for part in PLATFORM if part not in OUT_OF_MESH))
+"""The parts whose namespaces are in the mesh, where there is one."""
+GATEWAYS = ("serving",)
+"""The parts out of the mesh that open tunnels to those in it."""
+
+RESERVED = frozenset(
+    {*PLATFORM, MESH, "kyverno", "default", "kube-system", "kube-public", "kube-node-lease"}
+)
 """Namespaces of the platform and of Kubernetes; a team's namespace bears the team's name."""
 
 _HTTPS = 443
@@ -180,36 +214,60 @@ FLOWS: tuple[Flow, ...] = (
         for part in (TEAM, *PLATFORM)
         if part != "monitoring"
     ),
+    *(
+        Flow(source=part, destination="dns", ports=(53,), udp=True, why="names are resolved")
+        for part in ("istiod", "ztunnel", "mesh-agent")
+    ),
+    *(
+        Flow(
+            source=part, destination="api-server", ports=(_HTTPS,), why="what there is in the mesh"
+        )
+        for part in ("istiod", "mesh-agent")
+    ),
+    Flow(source="api-server", destination="istiod", ports=(15017,), why="objects are checked"),
+    *(
+        Flow(source=part, destination="istiod", ports=(15012,), why="certificates and routes")
+        for part in ("ztunnel", "serving")
+    ),
+    Flow(source="monitoring", destination=MESH, ports=(15014, 15020), why="metrics are read"),
+    *(
+        Flow(source="probes", destination=part, ports=(), why="the node asks whether pods are well")
+        for part in (*IN_MESH, MESH)
+    ),
 )
 """Every connection that is allowed. `TEAM` to `TEAM` means pods of one and the same team."""
 
 
-def policies(part: str, addresses: Addresses) -> dict[str, Any]:
+def policies(part: str, addresses: Addresses, *, mesh: bool = False) -> dict[str, Any]:
     """The policies of a namespace that is `part`: name → `spec` of a NetworkPolicy.
 
-    A flow to addresses of which there are none is left out: nothing is there to be reached.
+    A flow to or from addresses of which there are none is left out: an empty list would mean all.
     """
     found: dict[str, Any] = {"deny-all": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}}
     for flow in FLOWS:
-        ports = list(_ports(flow))
+        if flow.source == "probes" and not mesh:
+            continue
+        ports = list(_ports(flow, tunnelled=mesh and is_tunnelled(flow)))
         if _is_in(flow.source, part) and (to := _peers(flow, flow.destination, addresses)):
             found[f"{_whose(flow.source, part)}to-{flow.destination}"] = {
                 "podSelector": _selector(flow.source),
                 "policyTypes": ["Egress"],
                 "egress": [{"to": to, **({"ports": ports} if ports else {})}],
             }
-        if _is_in(flow.destination, part) and (who := _peers(flow, flow.source, addresses)):
+        if _is_in(flow.destination, part) and (by := _peers(flow, flow.source, addresses)):
             found[f"{_whose(flow.destination, part)}from-{flow.source}"] = {
                 "podSelector": _selector(flow.destination),
                 "policyTypes": ["Ingress"],
-                "ingress": [
-                    {
-                        "from": who,
-                        **({"ports": ports} if ports else {}),
-                    }
-                ],
+                "ingress": [{"from": by, **({"ports": ports} if ports else {})}],
             }
     return found
+
+
+def is_tunnelled(flow: Flow) -> bool:
+    """Whether the mesh, where there is one, takes `flow` through a tunnel."""
+    return any(_is_in(flow.source, part) for part in (*IN_MESH, *GATEWAYS)) and any(
+        _is_in(flow.destination, part) for part in IN_MESH
+    )
 
 
 def _is_in(name: str, part: str) -> bool:
@@ -222,10 +280,12 @@ def _whose(name: str, part: str) -> str:
     return "" if name == part else f"{name.removeprefix(f'{part}-')}-"
 
 
-def _ports(flow: Flow) -> Iterator[dict[str, Any]]:
+def _ports(flow: Flow, *, tunnelled: bool) -> Iterator[dict[str, Any]]:
     for port in flow.ports:
         for protocol in ("TCP", "UDP") if flow.udp else ("TCP",):
             yield {"port": port, "protocol": protocol}
+    if flow.ports and tunnelled:
+        yield {"port": HBONE, "protocol": "TCP"}
 
 
 def _selector(name: str) -> dict[str, Any]:

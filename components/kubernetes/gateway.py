@@ -75,6 +75,7 @@ class Gateway(pulumi.ComponentResource):
                 quota=args.quota,
                 addresses=args.addresses,
                 labels={"istio-injection": "enabled"},
+                mesh=True,
             ),
             pulumi.ResourceOptions(parent=self),
         )

@@ -5,8 +5,9 @@ that releases write (`workloads/delivery/mesh.py`). While that is not there, Ist
 that names it out, and the next one, to the first slot, holds.
 
 A slot with no pod that is ready answers 503: unlike the local gateway, the mesh does not turn to
-the other slot. Paths in the rules of who may speak to a server are judged by a sidecar, or in
-ambient mode by a waypoint of the namespace; a ztunnel alone would refuse every request.
+the other slot. Paths in the rules of who may speak to a server are judged by a sidecar, or by a
+waypoint of the namespace. A ztunnel leaves out rules with paths: in ambient mode those of `mesh`
+let the gateway in, and which paths it hands on its routes alone say (docs/adr/0022).
 """
 
 from __future__ import annotations
@@ -74,11 +75,14 @@ def _rules(
 
 
 def destination(service_host: pulumi.Input[str]) -> dict[str, Any]:
-    """The `spec` of a slot's DestinationRule: mTLS, and a pod that fails is left out a while."""
+    """The `spec` of a slot's DestinationRule: a pod that fails is left out a while.
+
+    It says nothing of TLS: the mesh is strict, and to pods in ambient mode `ISTIO_MUTUAL` would
+    speak the sidecars' mutual TLS instead of the tunnel's (istio/istio issue 53526).
+    """
     return {
         "host": service_host,
         "trafficPolicy": {
-            "tls": {"mode": "ISTIO_MUTUAL"},
             "connectionPool": {
                 "tcp": {"maxConnections": 2000, "connectTimeout": "1s"},
                 "http": {"http1MaxPendingRequests": 1000},

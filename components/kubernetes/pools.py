@@ -69,6 +69,11 @@ def toleration(taint: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def others(pools: Mapping[str, Pool], team: str) -> list[str]:
+    """The pools that are another team's alone."""
+    return [name for name, pool in pools.items() if pool.labels.get(TEAM, team) != team]
+
+
 def shared_taints(pools: Iterable[Pool]) -> list[dict[str, str]]:
     """The taints that each of `pools` has."""
     listed = [[dict(taint) for taint in pool.taints] for pool in pools]

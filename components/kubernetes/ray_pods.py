@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from components.kubernetes.flows import AMBIENT
 from components.kubernetes.pools import GPU, Pool, placing
 from components.kubernetes.priorities import FOR_TEAMS
 from components.kubernetes.settings import TeamQuota
@@ -257,7 +258,7 @@ def _problems_of_job(job: RayJob, place: RayPlace, quota: TeamQuota) -> Iterator
         pool=job.head.pool, cpus=job.head.cpus, memory_gib=job.head.memory_gib, max_workers=1
     )
     for where, group in (("head", head), *job.workers.items()):
-        for problem in problems_of_group(group, place.pools):
+        for problem in problems_of_group(group, place.pools, job.team):
             yield f"{where}.{problem}"
     if "head" in job.workers:
         yield "workers.head: is the name of the head's own group; take another"
@@ -362,7 +363,7 @@ def _template(
     gpus = {GPU: str(shape.gpus)} if shape.gpus else {}
     labels = {"app.kubernetes.io/name": "ray", **PART}
     if place.mesh:
-        labels["istio.io/dataplane-mode"] = "ambient"
+        labels |= AMBIENT
     return {
         "metadata": {
             "labels": labels,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.kubernetes.flows import TEAM, TENANCY, Addresses, policies
+from components.kubernetes.flows import AMBIENT, IN_MESH, TEAM, TENANCY, Addresses, policies
 from components.kubernetes.roles import ROLES, RULES, Role
 from components.kubernetes.settings import TeamQuota
 
@@ -39,6 +39,8 @@ class NamespaceArgs:
     """Of Pod Security; anything but `restricted` needs a reason."""
     reason: str = ""
     """Why `level` is not `restricted`; an annotation of the namespace."""
+    mesh: bool = False
+    """Whether the cluster has the mesh (`mesh`); which parts are in it, `flows` says."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for an exception without a reason."""
@@ -71,6 +73,8 @@ class TeamArgs:
     """Also the name of its namespace."""
     quota: TeamQuota
     addresses: Addresses = field(default_factory=Addresses)
+    mesh: bool = False
+    """As of `NamespaceArgs`."""
 
 
 class Team(pulumi.ComponentResource):
@@ -89,6 +93,7 @@ class Team(pulumi.ComponentResource):
                 quota=args.quota,
                 addresses=args.addresses,
                 labels={"falaj/team": args.team},
+                mesh=args.mesh,
             ),
             child,
         )
@@ -134,6 +139,7 @@ def _closed(
             "labels": {
                 TENANCY: "team" if args.part == TEAM else "platform",
                 **args.labels,
+                **(AMBIENT if args.mesh and args.part in IN_MESH else {}),
                 **_MANAGED_BY,
                 **{
                     f"pod-security.kubernetes.io/{mode}{suffix}": value
@@ -153,13 +159,13 @@ def _closed(
             spec=spec,
             opts=child,
         )
-        for policy, spec in policies(args.part, args.addresses).items()
+        for policy, spec in policies(args.part, args.addresses, mesh=args.mesh).items()
     ]
     ready += [
         kubernetes.core.v1.ResourceQuota(
             f"{name}-quota",
             metadata=_metadata("team", inside),
-            spec={"hard": _hard(args.quota)},
+            spec={"hard": hard(args.quota)},
             opts=child,
         ),
         kubernetes.core.v1.LimitRange(
@@ -193,7 +199,8 @@ def _rules(role: Role) -> Any:
     return [{key: list(value) for key, value in rule.items()} for rule in RULES[role]]
 
 
-def _hard(quota: TeamQuota) -> dict[str, str]:
+def hard(quota: TeamQuota) -> dict[str, str]:
+    """What the ResourceQuota of a team allows."""
     memory = f"{quota.memory_quota_gib}Gi"
     return {
         "requests.cpu": str(quota.cpu_quota),

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.kubernetes.pools import TEAM, Pool
+from components.kubernetes.pools import TEAM, Pool, others
 from components.kubernetes.settings import TeamQuota
 from components.section import Name, Section
 
@@ -195,7 +195,7 @@ def _problems_of_placing(
         ("head", head),
         *((f"workers.{name}", group) for name, group in cluster.workers.items()),
     ):
-        for problem in problems_of_group(group, divided):
+        for problem in problems_of_group(group, divided, team):
             yield f"{path}.{where}.{problem}"
         sharing = training.gpu_sharing.get(group.pool)
         if sharing is None:
@@ -217,11 +217,14 @@ def divided_pools(sharing: Mapping[str, GpuSharing], pools: Mapping[str, Pool]) 
     }
 
 
-def problems_of_group(group: RayWorkers, pools: Mapping[str, Pool]) -> Iterator[str]:
-    """Why pods of `group` would wait for ever; each begins with its key."""
+def problems_of_group(group: RayWorkers, pools: Mapping[str, Pool], team: str) -> Iterator[str]:
+    """Why pods of `group` of `team` would be refused or wait for ever; each begins with its key."""
     pool = pools.get(group.pool)
     if pool is None:
         yield f"pool: {group.pool} is no pool; there are {', '.join(sorted(pools)) or 'none'}"
+        return
+    if group.pool in others(pools, team):
+        yield f"pool: {group.pool} is {pool.labels[TEAM]}'s alone"
         return
     if pool.kind == "gpu" and not group.gpus:
         yield f"gpus: is 0, and {group.pool} takes only pods that ask for a GPU"

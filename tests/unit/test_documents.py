@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from components.aws.settings.aws import AwsSettings
 from components.contract import PlatformOutputs, TeamOutputs
+from components.kubernetes.flows import FLOWS, Flow
 from components.section import Section
 from stacks.environment import ROOT
 from stacks.plan import Plan
@@ -16,7 +17,8 @@ from stacks.settings import Settings, read_file
 from tools.documents import environments, outputs
 from tools.documents.data import data
 from tools.documents.docstrings import cell, of_fields
-from tools.documents.generated import ENVIRONMENTS, REMEDY, with_pictures
+from tools.documents.flows import flows
+from tools.documents.generated import ARCHITECTURE, ENVIRONMENTS, REMEDY, with_pictures
 from tools.documents.plans import alike, needs, parts, stores
 from tools.documents.technology import relations, technology
 
@@ -83,6 +85,26 @@ def test_the_page_of_outputs_has_each_once_and_marks_secrets_and_who_fills_it() 
     assert "| `ray_token` | text | What Ray asks of its clients. | yes |  |" in text
     assert "\n| `tenancy` | `teams` |" in text
     assert "name → [TeamOutputs](#teamoutputs)" in text
+
+
+# --- flows ----------------------------------------------------------------------------------------
+
+
+def test_the_table_of_flows_in_the_document_is_that_of_the_code() -> None:
+    assert flows() in (ROOT / ARCHITECTURE).read_text(encoding="utf-8"), REMEDY
+
+
+def test_every_flow_has_a_row_and_a_new_one_makes_the_document_stale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = flows()
+    for flow in FLOWS:
+        assert f" {flow.why} |" in before
+        assert ", ".join(map(str, flow.ports)) in before
+    more = Flow(source="logging", destination="tracking", ports=(5001,), why="nobody knows")
+    monkeypatch.setattr("tools.documents.flows.FLOWS", (*FLOWS, more))
+    assert flows() not in (ROOT / ARCHITECTURE).read_text(encoding="utf-8")
+    assert "| `logging` | `tracking` | 5001 |  | nobody knows |" in flows()
 
 
 # --- docstrings -----------------------------------------------------------------------------------

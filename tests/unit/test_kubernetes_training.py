@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -563,6 +564,21 @@ def test_a_pool_of_one_teams_own_may_be_sliced() -> None:
     assert problems(whole, pools=pools) == [
         "clusters.credit.workers.gpu.max_workers: is 4, and the 1 nodes of slices hold 1"
     ]
+
+
+@pytest.mark.parametrize("team", ["credit", "fraud"])
+def test_a_pool_of_one_teams_own_takes_no_cluster_and_no_job_of_another(team: str) -> None:
+    own = replace(POOLS["training"], labels={**POOLS["training"].labels, "falaj/team": "credit"})
+    pools = {**POOLS, "training": own}
+    cluster = problems(training(clusters={team: shared()}), pools=pools)
+    expected = [] if team == "credit" else ["training is credit's alone"]
+    assert [one.rpartition("pool: ")[2] for one in cluster] == expected
+    try:
+        job_manifest(replace(JOB, team=team), replace(PLACE, pools=pools), QUOTA)
+        said = []
+    except RayJobError as error:
+        said = error.problems
+    assert said == [f"gpu.pool: {one}" for one in expected]
 
 
 @pytest.mark.parametrize("environment", ["dev", "test"])

@@ -236,6 +236,19 @@ def test_a_tool_for_tests_is_not_asked_for_by_a_plain_set_up(
         setup.set_up(clone, frozenset({"run", "test"}))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "purposes"),
+    [
+        ([], {"run"}),
+        (["--with-tests"], {"run", "test"}),
+        (["--with-scale"], {"run", "test", "scale"}),
+    ],
+)
+def test_the_command_line_says_what_for(arguments: list[str], purposes: set[str]) -> None:
+    assert setup.purposes(arguments) == purposes
+    assert purposes <= {tool.purpose for tool in install.tools().values()}
+
+
 def test_a_second_set_up_does_nothing(
     clone: Path,
     one_tool: Tool,

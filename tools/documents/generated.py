@@ -14,6 +14,7 @@ from stacks.settings import read_file
 from tools.documents import environments, outputs
 from tools.documents.application import application
 from tools.documents.data import data
+from tools.documents.flows import flows
 from tools.documents.technology import relations, technology
 
 REMEDY = "run `make documents`, look at what changed, and commit it"
@@ -88,6 +89,7 @@ def with_pictures(text: str, plans: Mapping[str, Plan]) -> str:
         "network of prod": technology(prod),
         "data of prod": data(prod, settings),
         "identities of prod": application(prod, settings),
+        "flows of the cluster": flows(),
     }
     marked = {match[2] for match in _MARKED.finditer(text)}
     if marked != drawn.keys():

@@ -11,7 +11,7 @@ import ssl
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ APPLY = "application/apply-patch+yaml"
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _REQUEST_SECONDS = 60.0
 _WATCH_SECONDS = 60
+_TURN_SECONDS = 1
+"""After which a watch of all looks whether it is enough."""
 
 
 class ApiError(Exception):
@@ -189,21 +191,47 @@ class Api:
         while (left := deadline - time.monotonic()) > 0:
             listed = self.request("GET", path, params=only)
             yield listed["items"][0] if listed["items"] else None
-            parameters: Mapping[str, Any] = {
-                **only,
-                "watch": "true",
-                "resourceVersion": listed["metadata"]["resourceVersion"],
-                "timeoutSeconds": max(1, int(min(left, _WATCH_SECONDS))),
-            }
-            with self.client.stream("GET", path, params=parameters, timeout=None) as stream:
-                if not stream.is_success:
-                    stream.read()
-                    raise _error(stream)
-                for line in stream.iter_lines():
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":  # the version is too old: list anew
-                        break
-                    yield None if event["type"] == "DELETED" else event["object"]
+            for event in self._changes(path, listed["metadata"]["resourceVersion"], left, **only):
+                if event["type"] == "ERROR":  # the version is too old: list anew
+                    break
+                yield None if event["type"] == "DELETED" else event["object"]
+
+    def watch_all(
+        self, api_version: str, kind: str, *, until: threading.Event
+    ) -> Iterator[tuple[str, Object]]:
+        """All objects of a kind now and after each change, until somebody says that it is enough.
+
+        Each comes with what became of it: `ADDED`, `MODIFIED` or `DELETED`.
+        """
+        path = self.path(api_version, kind)
+        version = ""
+        while not until.is_set():
+            if not version:
+                listed = self.request("GET", path)
+                version = listed["metadata"]["resourceVersion"]
+                yield from (("ADDED", one) for one in listed["items"])
+            for event in self._changes(path, version, _TURN_SECONDS):
+                if event["type"] == "ERROR":
+                    version = ""
+                    break
+                version = event["object"]["metadata"]["resourceVersion"]
+                yield event["type"], event["object"]
+
+    def _changes(
+        self, path: str, version: str, seconds: float, **parameters: str
+    ) -> Iterator[Object]:
+        """The events of a watch, until the server ends it; `ERROR` where `version` is too old."""
+        parameters |= {
+            "watch": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(max(1, int(min(seconds, _WATCH_SECONDS)))),
+        }
+        with self.client.stream("GET", path, params=parameters, timeout=None) as stream:
+            if not stream.is_success:
+                stream.read()
+                raise _error(stream)
+            for line in stream.iter_lines():
+                yield json.loads(line)
 
     def _discover(self) -> dict[tuple[str, str], KindInfo]:
         found: dict[tuple[str, str], KindInfo] = {}
