@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import aws_documents
@@ -10,6 +12,8 @@ import aws_shapes
 import pytest
 from aws_types import Aws
 from standin import UNKNOWN
+
+from stacks.environment import ROOT
 
 AWS = Aws()
 KEY = "aws:kms/key:Key"
@@ -209,3 +213,36 @@ def test_a_document_that_a_service_would_refuse_is_refused(
     token: str, property_name: str, text: str, message: str
 ) -> None:
     assert message in " ".join(refused(token, **{property_name: text}))
+
+
+MANY_AT_ONCE = """
+import sys, threading
+sys.path.append("tools/providers")
+from kubernetes_types import Kubernetes
+from standin import problems
+
+types, failed = Kubernetes(), []
+inputs = {"metadata": {"name": "one"}, "spec": {"template": {"metadata": {}, "spec": {}}}}
+
+def check(kind):
+    try:
+        list(problems(types.classes("kubernetes:" + kind)[1], inputs))
+    except Exception as error:
+        failed.append(f"{kind}: {error!r}")
+
+kinds = ("apps/v1:Deployment", "core/v1:Namespace", "batch/v1:CronJob", "core/v1:Secret")
+threads = [threading.Thread(target=check, args=(kind,)) for kind in kinds * 4]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+sys.exit("\\n".join(failed) or 0)
+"""
+
+
+def test_the_first_checks_may_come_at_once() -> None:
+    """As in an import: the engine asks for all that it imports side by side."""
+    asked = subprocess.run(
+        [sys.executable, "-c", MANY_AT_ONCE], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert asked.returncode == 0, asked.stderr

@@ -102,6 +102,10 @@ class Kind:
     """Why the service refuses to delete a resource, `None` where it does not."""
 
 
+_LOADING = threading.RLock()
+"""One thread at a time asks for the SDK's types: it shows its modules before they are loaded."""
+
+
 class Catalogue(abc.ABC):
     """The types of one cloud."""
 
@@ -155,13 +159,11 @@ class Catalogue(abc.ABC):
         return inputs | {name: value}
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._classes: dict[str, tuple[type, type] | None] = {}
 
     def classes(self, token: str) -> tuple[type, type] | None:
         """The SDK's resource and input classes of the type `token`, `None` if it has none."""
-        # one thread at a time: the SDK shows its modules before they are loaded
-        with self._lock:
+        with _LOADING:
             if token not in self._classes:
                 self._classes[token] = self._find(token)
             return self._classes[token]
@@ -206,7 +208,8 @@ def problems(args: type, inputs: Properties, path: str = "") -> Iterator[tuple[s
     for name in required(args):
         if inputs.get(name) is None:
             yield f"{path}{name}", "is required and missing"
-    annotations = _types.input_type_types(args)
+    with _LOADING:
+        annotations = _types.input_type_types(args)
     known = set(_types.input_type_py_to_pulumi_names(args).values())
     for name, value in inputs.items():
         if name in known:
