@@ -14,6 +14,7 @@ import pulumi
 from components.local.machine import LOOPBACK, Machine, python
 from components.local.object_store import ObjectStore
 from components.local.process import Health
+from components.mlflow_server.environment import server_environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +52,11 @@ class Tracking(pulumi.ComponentResource):
                 *("--log-level", "warning"),
             ),
             environment=args.object_store.variables()
-            | {
-                "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{database}",
-                "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-                "_MLFLOW_SERVER_ARTIFACT_DESTINATION": args.object_store.artifact_uri,
-                "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
-                "_MLFLOW_SGI_NAME": "uvicorn",
-                "MLFLOW_SERVER_ALLOWED_HOSTS": f"{LOOPBACK}:{port},localhost:{port}",
-                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                "MLFLOW_DISABLE_TELEMETRY": "true",
-                "DO_NOT_TRACK": "true",
-                # it hands requests on to models elsewhere
-                "MLFLOW_ENABLE_AI_GATEWAY": "false",
-            },
+            | server_environment(
+                database=f"sqlite:///{database}",
+                artifacts=args.object_store.artifact_uri,
+                hosts=(f"{LOOPBACK}:{port}", f"localhost:{port}"),
+            ),
             directories=(machine.directory("tracking"),),
             health=Health(
                 url=f"{self.uri}/api/2.0/mlflow/experiments/search",

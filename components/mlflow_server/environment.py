@@ -1,0 +1,34 @@
+"""What MLflow's server is told, by environment variables, in every place that it runs.
+
+`mlflow server` would start the web server as a child that outlives it and keeps the port, so the
+web server is started itself and gets what the command would have told it. Imports nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+DATABASE = "_MLFLOW_SERVER_FILE_STORE"
+"""Where runs and the registry are; the command's `--backend-store-uri`."""
+
+
+def server_environment[T](*, database: T, artifacts: T, hosts: Sequence[str]) -> dict[str, T | str]:
+    """Variables for a server on `database` that hands out what is under `artifacts` itself.
+
+    `hosts` are all that a client may call it, each as in the header `Host`, with its port: any
+    other gets 403, while `/health` stays green.
+    """
+    return {
+        DATABASE: database,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": artifacts,
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "_MLFLOW_SGI_NAME": "uvicorn",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
+        # ten processes of 170 MB each, for generative models
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        # it hands requests on to models elsewhere
+        "MLFLOW_ENABLE_AI_GATEWAY": "false",
+    }
