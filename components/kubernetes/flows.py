@@ -142,7 +142,10 @@ GATEWAY_PORT = 8443
 _METRICS = (6000, 8080, 9090)
 _DATA = (5432, 6379, 9098)
 _EVERYONE = (TEAM, *PLATFORM)
-_ASK_THE_API = ("training", "serving", "monitoring", "orchestration", "external-secrets", "logging")
+_ASK_THE_API = (
+    *("tracking", "training", "serving", "monitoring", "orchestration", "external-secrets"),
+    "logging",
+)
 
 FLOWS: tuple[Flow, ...] = (
     *(
