@@ -22,6 +22,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.kubernetes.flows import FLOWS, TEAM, Addresses
+from components.kubernetes.quantities import cores, mib
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Namespace, NamespaceArgs
 from components.kubernetes.tracking_settings import TrackingSettings
@@ -250,12 +251,12 @@ class Tracking(pulumi.ComponentResource):
                     ],
                     "resources": {
                         "requests": {
-                            "cpu": _cores(settings.cores),
-                            "memory": _mib(settings.memory_mib),
+                            "cpu": cores(settings.cores),
+                            "memory": mib(settings.memory_mib),
                             "ephemeral-storage": "1Gi",
                         },
                         "limits": {
-                            "memory": _mib(settings.memory_mib),
+                            "memory": mib(settings.memory_mib),
                             "ephemeral-storage": f"{2 * settings.largest_artifact_gib + 1}Gi",
                         },
                     },
@@ -471,16 +472,6 @@ def _callers() -> Iterable[str]:
 
 def _roles(quota: TeamQuota) -> dict[str, tuple[str, ...]]:
     return {str(role): groups for role, groups in quota.groups.model_dump().items()}
-
-
-def _cores(cores: float) -> str:
-    """As Kubernetes writes it back: another form of the same would be a change at each refresh."""
-    thousandths = round(cores * 1000)
-    return f"{thousandths}m" if thousandths % 1000 else str(thousandths // 1000)
-
-
-def _mib(mib: int) -> str:
-    return f"{mib}Mi" if mib % 1024 else f"{mib // 1024}Gi"
 
 
 def _probe(**timing: int) -> dict[str, Any]:

@@ -39,6 +39,11 @@ class Tracking(pulumi.ComponentResource):
         port = machine.ports["tracking"]
         database = f"{machine.directory('tracking')}/mlflow.db"
         self.uri = machine.url("tracking")
+        told: dict[str, pulumi.Input[str]] = server_environment(
+            database=f"sqlite:///{database}",
+            artifacts=args.object_store.artifact_uri,
+            hosts=(f"{LOOPBACK}:{port}", f"localhost:{port}"),
+        )
         self.process = machine.process(
             self,
             f"{name}-server",
@@ -51,12 +56,7 @@ class Tracking(pulumi.ComponentResource):
                 *("--host", LOOPBACK, "--port", str(port), "--workers", "1"),
                 *("--log-level", "warning"),
             ),
-            environment=args.object_store.variables()
-            | server_environment(
-                database=f"sqlite:///{database}",
-                artifacts=args.object_store.artifact_uri,
-                hosts=(f"{LOOPBACK}:{port}", f"localhost:{port}"),
-            ),
+            environment=args.object_store.variables() | told,
             directories=(machine.directory("tracking"),),
             health=Health(
                 url=f"{self.uri}/api/2.0/mlflow/experiments/search",

@@ -7,13 +7,16 @@ web server is started itself and gets what the command would have told it. Impor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 DATABASE = "_MLFLOW_SERVER_FILE_STORE"
 """Where runs and the registry are; the command's `--backend-store-uri`."""
 
 
-def server_environment[T](*, database: T, artifacts: T, hosts: Sequence[str]) -> dict[str, T | str]:
+def server_environment(*, database: Any, artifacts: Any, hosts: Sequence[str]) -> dict[str, Any]:
     """Variables for a server on `database` that hands out what is under `artifacts` itself.
+
+    Both are texts, or what stands for a text that is not known yet.
 
     `hosts` are all that a client may call it, each as in the header `Host`, with its port: any
     other gets 403, while `/health` stays green.

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from components.aws.access import IDENTITIES
 from components.kubernetes.flows import FLOWS, policies
+from components.kubernetes.quantities import mib
 from components.kubernetes.settings import TeamGroups, TeamQuota
 from components.kubernetes.tracking import (
     ACCOUNT,
@@ -261,6 +262,14 @@ def test_quantities_are_as_kubernetes_writes_them_back(
     made = built(record, replace(ARGS, settings=larger))
     (container,) = made.the("Deployment").inputs["spec"]["template"]["spec"]["containers"]
     assert requests.items() <= container["resources"]["requests"].items()
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(0, "0"), (1, "1Mi"), (1536, "1536Mi"), (2048, "2Gi"), (1024**2, "1Ti"), (1024**3, "1024Ti")],
+)
+def test_amounts_of_memory_are_in_the_largest_unit_that_fits(amount: int, text: str) -> None:
+    assert mib(amount) == text
 
 
 def test_the_quota_holds_all_replicas_a_roll_out_and_the_upgrade() -> None:
