@@ -12,12 +12,16 @@ import time
 
 from prometheus_client import Histogram, start_http_server
 
-from components.mlflow_server.shell import Application, Message, Receive, Send, without_assistant
+from components.mlflow_server.environment import METRICS_PORT, SIGN_IN
+from components.mlflow_server.shell import (
+    Application,
+    Message,
+    Receive,
+    Send,
+    without_assistant,
+    without_panel,
+)
 from components.mlflow_server.sign_in import sign_in_by_iam
-
-SIGN_IN = "FALAJ_DATABASE_REGION"
-"""Names the region of a database that is signed in to by IAM; unset for any other."""
-METRICS_PORT = "FALAJ_METRICS_PORT"
 
 _AREAS = (
     *("experiments", "runs", "metrics", "logged-models", "registered-models", "model-versions"),
@@ -69,9 +73,24 @@ def _made() -> Application:
     # reads its settings, and the database, as it is imported
     from mlflow_oidc_auth.app import app as mlflow
 
+    _without_panel()
     if port := os.environ.get(METRICS_PORT):
         start_http_server(int(port))
     return measured(without_assistant(mlflow))
+
+
+def _without_panel() -> None:
+    from flask import Response, make_response
+    from mlflow.server import app as pages
+
+    handed_out = pages.view_functions["serve"]
+
+    def page() -> Response:
+        response = make_response(handed_out())
+        response.set_data(without_panel(response.get_data(as_text=True)))
+        return response
+
+    pages.view_functions["serve"] = page
 
 
 def __getattr__(name: str) -> Application:

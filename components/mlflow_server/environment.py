@@ -11,6 +11,16 @@ from typing import Any
 
 DATABASE = "_MLFLOW_SERVER_FILE_STORE"
 """Where runs and the registry are; the command's `--backend-store-uri`."""
+USERS = "OIDC_USERS_DB_URI"
+"""Where users are, and what they may do."""
+GRANTS = "FALAJ_GRANTS"
+"""Who may do what, as `grants.written` says it."""
+COPIES = "FALAJ_DATABASE_COPIES"
+"""The folder for copies of databases, as a URI; without it none is made."""
+SIGN_IN = "FALAJ_DATABASE_REGION"
+"""The region of a database that is signed in to by IAM; unset for any other."""
+METRICS_PORT = "FALAJ_METRICS_PORT"
+"""Where the figures for Prometheus are; unset for nowhere."""
 
 
 def server_environment(*, database: Any, artifacts: Any, hosts: Sequence[str]) -> dict[str, Any]:
