@@ -3,27 +3,53 @@
     python -m components.mlflow_server.prepare
 
 before a server of that version starts, as often as one likes. Two servers that started on an empty
-database would both make its tables. Reads the variables of the server, and `FALAJ_GRANTS`.
+database would both make its tables. Reads the variables of the server, `FALAJ_GRANTS`, and
+`FALAJ_DATABASE_COPIES`, where a copy goes before a schema is changed: MLflow has no other way back.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.mlflow_server.cluster import SIGN_IN
-from components.mlflow_server.environment import DATABASE
+import sqlalchemy
+
+from components.mlflow_server.copies import Database, copy_before_upgrade
+from components.mlflow_server.environment import COPIES, DATABASE, GRANTS, SIGN_IN, USERS
 from components.mlflow_server.grants import Grant, read
 from components.mlflow_server.sign_in import sign_in_by_iam
 
-GRANTS = "FALAJ_GRANTS"
+
+def databases() -> list[Database]:
+    """Those that the variables name; imports MLflow."""
+    from mlflow.store.db import utils
+    from mlflow_oidc_auth.db import utils as users
+
+    if region := os.environ.get(SIGN_IN):
+        sign_in_by_iam(region)
+    return [
+        Database(
+            name=name,
+            engine=sqlalchemy.create_engine(os.environ[variable]),
+            migrations=migrations(os.environ[variable]),
+        )
+        # neither of the two says in public where its migrations are
+        for name, variable, migrations in (
+            ("runs", DATABASE, utils._get_alembic_config),  # noqa: SLF001
+            ("users", USERS, users._get_alembic_config),  # noqa: SLF001
+        )
+    ]
 
 
 def main() -> None:
     """The command line described in the module's docstring."""
-    if region := os.environ.get(SIGN_IN):
-        sign_in_by_iam(region)
+    there = databases()
+    if folder := os.environ.get(COPIES):
+        for database in there:
+            if made := copy_before_upgrade(database, folder):
+                logging.getLogger(__name__).warning("copied to %s/%s", folder, made)
     from mlflow.db import upgrade
     from mlflow_oidc_auth.store import store
 
