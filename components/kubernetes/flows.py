@@ -210,7 +210,10 @@ FLOWS: tuple[Flow, ...] = (
         why="requests come in, over TLS",
     ),
     Flow(
-        source="serving", destination="tracking", ports=(5000,), why="a slot's alias is looked up"
+        source="serving",
+        destination="tracking",
+        ports=(5000,),
+        why="people come by the gateway; a slot's alias is looked up",
     ),
     *(
         Flow(source="monitoring", destination=part, ports=_METRICS, why="metrics are read")

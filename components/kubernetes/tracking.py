@@ -1,14 +1,15 @@
 """MLflow on a cluster: experiments, runs, and the registry of model versions, for all teams.
 
-Owns the namespace, the server's account, Deployment and Service, what scales and spares it, and the
-Job that brings its databases up to date before. People sign in at the identity provider and pods
-with the token of their service account; what belongs to a team bears its name
-(`components.mlflow_server.grants`, ADR 0018). Models and reports go through the server to the
-bucket. Nothing is kept in the cluster: databases and bucket are, and AWS Backup copies both.
+Owns the namespace, the server's account, secrets, Deployment and Service, what scales and spares
+it, the way in for people, and the Job that brings its databases up to date before. People sign in
+at the identity provider and pods with the token of their service account; what belongs to a team
+bears its name (`components.mlflow_server.grants`, ADR 0018). Models and reports go through the
+server to the bucket. Nothing is kept in the cluster: databases and bucket are.
 
-The databases and their role must exist before, as the bucket, the secret named in `TrackingArgs`
-and, on AWS, the association of `ACCOUNT` with its identity. The roll-out of a new version goes on
-while servers of the old one answer; MLflow has no way back from a newer database but its backup.
+The databases and their role must exist before, the bucket, and whatever gives `ACCOUNT` its rights
+to both. The roll-out of a new version goes on while servers of the old one answer; before the
+Job changes a schema it puts a copy of it into `COPIES`, since MLflow has no way back
+(`components.mlflow_server.copies`).
 """
 
 from __future__ import annotations
@@ -21,62 +22,120 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from components.kubernetes import tracking_pods as pods
+from components.kubernetes.edge import NETWORKING
 from components.kubernetes.flows import FLOWS, TEAM, Addresses
-from components.kubernetes.quantities import cores, mib
+from components.kubernetes.serving import Door
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Namespace, NamespaceArgs
+from components.kubernetes.tracking_pods import ACCOUNT, METRICS_PORT, PORT
 from components.kubernetes.tracking_settings import TrackingSettings
-from components.mlflow_server.environment import server_environment
+from components.mlflow_server import environment as told
 from components.mlflow_server.grants import grants, written
 
 PART = "tracking"
-"""Its part in `flows`, its namespace, its service account and the noun of its identity."""
-ACCOUNT = PART
+"""Its part in `flows`, its namespace and the noun of its identity."""
 SERVICE = "mlflow"
-PORT, METRICS_PORT = 5000, 9090
 AUDIENCE = "mlflow"
 """For which a pod asks a token of its service account."""
-ARTIFACTS = "mlflow"
-"""The folder of the bucket that is MLflow's."""
+ARTIFACTS, COPIES = "mlflow/artifacts", "mlflow/copies"
+"""Folders of the bucket: what the server hands out, and what it does not."""
 
-_LABELS = {"app.kubernetes.io/name": "mlflow", "app.kubernetes.io/managed-by": "pulumi"}
-_SERVER = {"app.kubernetes.io/component": "server"}
-_SECONDS_TO_END = 120
-_SECRET_KEYS = {"SECRET_KEY": "session-key", "OIDC_CLIENT_SECRET_PEOPLE": "client-secret"}
-_API_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-_AUTHORITIES = "/etc/falaj/database"
+_ALWAYS = {
+    "SECRET_KEY": "session-key",  # pragma: allowlist secret
+    "OIDC_CLIENT_SECRET_PEOPLE": "client-secret",  # pragma: allowlist secret
+}
+_WITH_PASSWORD = {"PGPASSWORD": "database-password"}  # pragma: allowlist secret
+_WITH_KEYS = {
+    "AWS_ACCESS_KEY_ID": "access-key-id",
+    "AWS_SECRET_ACCESS_KEY": "secret-access-key",  # pragma: allowlist secret
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretSource:
+    """Where the values of its Secret are generated and kept."""
+
+    store: str
+    """The ClusterSecretStore of External Secrets."""
+    keys: Mapping[str, pulumi.Input[str]]
+    """Key of the Secret → the secret's name there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Endpoint:
+    """A store that speaks S3 and is not AWS's; keys to it are in the Secret."""
+
+    address: pulumi.Input[str]
+    """``https://…``"""
+    region: str
+    """As the store calls itself: signatures hold it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingArgs:
-    """What it leans on, and who uses it."""
+    """What it leans on, and who uses it. AWS and any other cluster fill in the same."""
 
     settings: TrackingSettings
     keep: bool
     """Whether the environment keeps data: then one server is never all there is."""
     database_uri: pulumi.Input[str]
-    """Of runs and registry, ``postgresql://role@host:port/name?sslmode=verify-full``."""
+    """Of runs and registry, ``postgresql://role@host:port/name?sslmode=verify-full``; the server
+    trusts ``settings.database_authorities``."""
     users_uri: pulumi.Input[str]
     """Of users and what they may do; another database, since both have a schema version."""
     bucket_uri: pulumi.Input[str]
-    """``s3://…``, where `ARTIFACTS` is MLflow's folder."""
+    """``s3://…``, where `ARTIFACTS` and `COPIES` are MLflow's."""
     issuer: pulumi.Input[str]
     """Of the tokens of the cluster's service accounts, as the API server names itself."""
-    region: str | None
-    """Of a database that is signed in to by IAM. `None`: the secret has the password too, under
-    ``database-password``."""
+    database_region: str | None = None
+    """Of a database that is signed in to by AWS IAM. `None`: by the password in the Secret."""
+    endpoint: S3Endpoint | None = None
+    """`None` for AWS, where the account's identity has the rights to the bucket."""
+    account_annotations: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Those that bind the account to an identity, where an annotation does (EKS Pod Identity needs
+    none)."""
     secret: str = "tracking"  # noqa: S105 a name
-    """In the namespace, with the keys ``session-key`` and ``client-secret``; brought there by
-    External Secrets and never seen by the program."""
+    """In the namespace, with the keys that `secret_keys` lists."""
+    secret_source: SecretSource | None = None
+    """`None` where somebody else puts the Secret there."""
     teams: Mapping[str, TeamQuota] = field(default_factory=dict)
     addresses: Addresses = field(default_factory=Addresses)
     """Among `services` must be where the identity provider answers."""
+    door: Door | None = None
+    """The gateway that people come through; it must answer for the hosts in `settings`."""
     namespace_labels: Mapping[str, str] = field(default_factory=dict)
     """Those that bring the namespace into a mesh."""
     monitored: bool = False
     """Whether the cluster knows the kind ServiceMonitor."""
     after: Sequence[pulumi.Resource] = ()
-    """Priorities, databases, secret and identity: what its pods would fail without."""
+    """Priorities, databases, identity and operators: what its pods would fail without."""
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a secret that nobody would fill in, and a closed door."""
+        if self.secret_source is not None:
+            lacking = self.secret_keys.values() - self.secret_source.keys.keys()
+            if lacking:
+                raise ValueError(
+                    f"secret_source.keys: lacks {', '.join(sorted(lacking))}; say under which name "
+                    f"{self.secret_source.store} has each"
+                )
+        if self.door is not None:
+            closed = [host for host in self.settings.hosts if host not in self.door.hosts]
+            if closed:
+                raise ValueError(
+                    f"tracking.hosts: {', '.join(closed)}; the gateway answers for "
+                    f"{', '.join(self.door.hosts)} alone"
+                )
+
+    @property
+    def secret_keys(self) -> dict[str, str]:
+        """Variable of the servers → key of the Secret."""
+        return {
+            **_ALWAYS,
+            **(_WITH_PASSWORD if self.database_region is None else {}),
+            **(_WITH_KEYS if self.endpoint is not None else {}),
+        }
 
 
 class Tracking(pulumi.ComponentResource):
@@ -87,7 +146,7 @@ class Tracking(pulumi.ComponentResource):
     ) -> None:
         super().__init__("falaj:kubernetes:Tracking", name, None, opts)
         self._name, self._args = name, args
-        child = pulumi.ResourceOptions(parent=self)
+        self._child = pulumi.ResourceOptions(parent=self)
         space = Namespace(
             f"{name}-space",
             NamespaceArgs(
@@ -97,219 +156,151 @@ class Tracking(pulumi.ComponentResource):
                 addresses=args.addresses,
                 labels=args.namespace_labels,
             ),
-            child,
+            self._child,
         )
         self._namespace = space.namespace
-        account = kubernetes.core.v1.ServiceAccount(
-            f"{name}-account",
-            metadata=self._metadata(ACCOUNT),
-            automount_service_account_token=False,
-            opts=child,
-        )
-        authorities = kubernetes.core.v1.ConfigMap(
-            f"{name}-authorities",
-            metadata=self._metadata("database-authorities"),
-            data={"ca.pem": args.settings.database_authorities},
-            opts=child,
-        )
-        ready = [*space.ready, account, authorities, *args.after]
+        ready = [*space.ready, *self._leans_on(), *args.after]
         prepared = self._prepared(ready)
         self._server([*ready, prepared])
         self._around()
+        if args.monitored:
+            self._monitor()
+        if args.door is not None:
+            self._way_in(args.door)
         self.uri = self._namespace.apply(lambda there: f"http://{SERVICE}.{there}.svc:{PORT}")
         self.register_outputs({"uri": self.uri})
 
-    def _metadata(self, name: pulumi.Input[str]) -> Any:
-        return {"name": name, "namespace": self._namespace, "labels": dict(_LABELS)}
+    def _metadata(
+        self, name: pulumi.Input[str], annotations: Mapping[str, pulumi.Input[str]] | None = None
+    ) -> Any:
+        return {
+            "name": name,
+            "namespace": self._namespace,
+            "labels": dict(pods.LABELS),
+            **({"annotations": dict(annotations)} if annotations else {}),
+        }
 
     # --- pods -------------------------------------------------------------------------------------
 
+    def _leans_on(self) -> list[pulumi.Resource]:
+        """What no pod of it starts without."""
+        name, args = self._name, self._args
+        authorities = {
+            pods.DATABASE_CERTIFICATES: args.settings.database_authorities,
+            pods.OTHER_CERTIFICATES: args.settings.other_authorities,
+        }
+        made: list[pulumi.Resource] = [
+            kubernetes.core.v1.ServiceAccount(
+                f"{name}-account",
+                metadata=self._metadata(ACCOUNT, args.account_annotations),
+                automount_service_account_token=False,
+                opts=self._child,
+            ),
+            kubernetes.core.v1.ConfigMap(
+                f"{name}-authorities",
+                metadata=self._metadata(pods.CERTIFICATES),
+                data={key: text for key, text in authorities.items() if text is not None},
+                opts=self._child,
+            ),
+        ]
+        if (source := args.secret_source) is not None:
+            made.append(
+                self._object(
+                    "secret",
+                    "external-secrets.io/v1",
+                    "ExternalSecret",
+                    args.secret,
+                    {
+                        "refreshInterval": "1h0m0s",
+                        "secretStoreRef": {"name": source.store, "kind": "ClusterSecretStore"},
+                        "target": {"name": args.secret, "creationPolicy": "Owner"},
+                        "data": [
+                            {"secretKey": key, "remoteRef": {"key": source.keys[key]}}
+                            for key in args.secret_keys.values()
+                        ],
+                    },
+                )
+            )
+        return made
+
     def _prepared(self, ready: Sequence[pulumi.Resource]) -> pulumi.Resource:
         """The Job that upgrades the databases and writes grants: another one, by its name, when
-        anything that it does changes.
+        anything that it does changes, since its pods' template cannot.
 
         It stays until then: a Job that Kubernetes removed after a while would be made anew by the
         next update that refreshes. An update waits for it and fails with it, before any server.
         """
-        args = self._args
-        variables = self._variables() | {"FALAJ_GRANTS": self._grants()}
-        pod = self._pod(
-            "prepare",
-            command=["python", "-m", "components.mlflow_server.prepare"],
-            environment=variables,
-        )
+        settings = self._args.settings
+        variables = {**self._variables(), told.GRANTS: self._grants()}
+        if settings.copy_before_upgrade:
+            variables[told.COPIES] = self._folder(COPIES)
+        pod = pods.prepare_pod(settings, variables, self._secrets())
         name = pulumi.Output.json_dumps(pod).apply(
             lambda text: f"prepare-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
         )
+        spec: Any = {
+            "backoffLimit": 3,
+            "activeDeadlineSeconds": settings.upgrade_minutes * 60,
+            "template": {"metadata": {"labels": {**pods.LABELS, **pods.PREPARE}}, "spec": pod},
+        }
+        waited = f"{settings.upgrade_minutes}m"
         return kubernetes.batch.v1.Job(
             f"{self._name}-prepare",
             metadata=self._metadata(name),
-            spec={
-                "backoff_limit": 3,
-                "active_deadline_seconds": args.settings.upgrade_minutes * 60,
-                "template": {
-                    "metadata": {"labels": {**_LABELS, "app.kubernetes.io/component": "prepare"}},
-                    "spec": {**pod, "restart_policy": "Never"},
-                },
-            },
+            spec=spec,
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=list(ready),
-                custom_timeouts=pulumi.CustomTimeouts(
-                    create=f"{args.settings.upgrade_minutes}m",
-                    update=f"{args.settings.upgrade_minutes}m",
-                ),
+                custom_timeouts=pulumi.CustomTimeouts(create=waited, update=waited),
             ),
         )
 
     def _server(self, ready: Sequence[pulumi.Resource]) -> None:
-        pod = self._pod(
-            "server",
-            command=[
-                *("python", "-m", "uvicorn", "components.mlflow_server.cluster:app"),
-                *("--host", "0.0.0.0", "--port", str(PORT), "--workers", "1"),  # noqa: S104
-                *("--timeout-graceful-shutdown", str(_SECONDS_TO_END // 2)),
-                # the plugin's record of who did what goes by the same logger
-                *("--log-level", "info", "--no-access-log"),
-            ],
-            environment=self._variables(),
-        )
-        pod["containers"][0] |= {
-            "ports": [
-                {"name": "http", "container_port": PORT},
-                {"name": "metrics", "container_port": METRICS_PORT},
-            ],
-            # imports take 20 s on an idle core and a minute on a busy one
-            "startup_probe": _probe(period_seconds=5, failure_threshold=60),
-            # a database that is down is no reason to start all servers anew
-            "liveness_probe": _probe(period_seconds=10, failure_threshold=6),
-            "readiness_probe": _probe(period_seconds=5, failure_threshold=2),
-            # until those who send requests know that it ends
-            "lifecycle": {"pre_stop": {"sleep": {"seconds": 10}}},
+        spec: Any = {
+            # no `replicas`: they are the autoscaler's, and stay as they are in an update
+            "selector": {"matchLabels": pods.SELECTED},
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+            },
+            "revisionHistoryLimit": 3,
+            "template": {
+                "metadata": {"labels": {**pods.LABELS, **pods.SERVER}},
+                "spec": pods.server_pod(self._args.settings, self._variables(), self._secrets()),
+            },
         }
         kubernetes.apps.v1.Deployment(
             f"{self._name}-server",
             metadata=self._metadata(SERVICE),
-            spec={
-                # no `replicas`: they are the autoscaler's, and stay as they are in an update
-                "selector": {"match_labels": self._selected()},
-                "strategy": {
-                    "type": "RollingUpdate",
-                    "rolling_update": {"max_surge": 1, "max_unavailable": 0},
-                },
-                "revision_history_limit": 3,
-                "template": {
-                    "metadata": {"labels": {**_LABELS, **_SERVER}},
-                    "spec": {
-                        **pod,
-                        "termination_grace_period_seconds": _SECONDS_TO_END,
-                        "topology_spread_constraints": [
-                            {
-                                "max_skew": 1,
-                                "topology_key": key,
-                                # where a zone is lost, or none is named, pods still start
-                                "when_unsatisfiable": "ScheduleAnyway",
-                                "label_selector": {"match_labels": self._selected()},
-                            }
-                            for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
-                        ],
-                    },
-                },
-            },
+            spec=spec,
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(ready)),
         )
 
-    def _pod(
-        self,
-        container: str,
-        *,
-        command: Sequence[str],
-        environment: Mapping[str, pulumi.Input[str]],
-    ) -> dict[str, Any]:
-        settings = self._args.settings
-        disk = f"{2 * settings.largest_artifact_gib}Gi"
+    def _secrets(self) -> dict[str, Any]:
         return {
-            "service_account_name": ACCOUNT,
-            "automount_service_account_token": False,
-            "enable_service_links": False,
-            "priority_class_name": "falaj-platform",
-            "security_context": {
-                "run_as_non_root": True,
-                "run_as_user": 10001,
-                "run_as_group": 10001,
-                "fs_group": 10001,
-                "seccomp_profile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": container,
-                    "image": settings.image,
-                    "command": list(command),
-                    "env": [
-                        *({"name": key, "value": value} for key, value in environment.items()),
-                        *self._secrets(),
-                    ],
-                    "resources": {
-                        "requests": {
-                            "cpu": cores(settings.cores),
-                            "memory": mib(settings.memory_mib),
-                            "ephemeral-storage": "1Gi",
-                        },
-                        "limits": {
-                            "memory": mib(settings.memory_mib),
-                            "ephemeral-storage": f"{2 * settings.largest_artifact_gib + 1}Gi",
-                        },
-                    },
-                    "security_context": {
-                        "allow_privilege_escalation": False,
-                        "read_only_root_filesystem": True,
-                        "privileged": False,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                    "volume_mounts": [
-                        {"name": "temporary", "mount_path": "/tmp"},  # noqa: S108 its own
-                        {"name": "authorities", "mount_path": _AUTHORITIES, "read_only": True},
-                        {"name": "api-account", "mount_path": _API_ACCOUNT, "read_only": True},
-                    ],
-                }
-            ],
-            "volumes": [
-                {"name": "temporary", "empty_dir": {"size_limit": disk}},
-                {"name": "authorities", "config_map": {"name": "database-authorities"}},
-                # by which it asks the API server for the keys that sign pods' tokens
-                {"name": "api-account", "projected": {"sources": _API_SOURCES}},
-            ],
+            variable: {"name": self._args.secret, "key": key}
+            for variable, key in self._args.secret_keys.items()
         }
 
-    def _secrets(self) -> list[dict[str, Any]]:
-        keys = dict(_SECRET_KEYS)
-        if self._args.region is None:
-            keys["PGPASSWORD"] = "database-password"  # pragma: allowlist secret
-        return [
-            {
-                "name": variable,
-                "value_from": {"secret_key_ref": {"name": self._args.secret, "key": key}},
-            }
-            for variable, key in keys.items()
-        ]
+    def _folder(self, path: str) -> pulumi.Output[str]:
+        return pulumi.Output.from_input(self._args.bucket_uri).apply(
+            lambda bucket: f"{bucket.rstrip('/')}/{path}"
+        )
 
     def _variables(self) -> dict[str, pulumi.Input[str]]:
         args = self._args
         inside = [f"{SERVICE}.{PART}{suffix}:{PORT}" for suffix in ("", ".svc", _CLUSTER)]
-        artifacts = pulumi.Output.from_input(args.bucket_uri).apply(
-            lambda bucket: f"{bucket.rstrip('/')}/{ARTIFACTS}"
-        )
         variables: dict[str, pulumi.Input[str]] = {
-            **server_environment(
+            **told.server_environment(
                 database=pulumi.Output.from_input(args.database_uri),
-                artifacts=artifacts,
+                artifacts=self._folder(ARTIFACTS),
                 hosts=(*inside, *args.settings.hosts),
             ),
             # what its own pages send from a browser comes with this origin, and others' is refused
             "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(
                 f"https://{host}" for host in args.settings.hosts
             ),
-            "OIDC_USERS_DB_URI": args.users_uri,
+            told.USERS: args.users_uri,
             "AUTH_PROVIDERS": self._sign_in(),
             "OIDC_GROUP_NAME": ",".join(self._groups()),
             "OIDC_ADMIN_GROUP_NAME": ",".join(args.settings.sign_in.administrators),
@@ -320,14 +311,27 @@ class Tracking(pulumi.ComponentResource):
             "RESTRICT_RESOURCE_CREATION": "true",
             "SESSION_COOKIE_SECURE": "true",
             "SESSION_COOKIE_MAX_AGE_SECONDS": str(8 * 3600),
-            "PGSSLROOTCERT": f"{_AUTHORITIES}/ca.pem",
-            "FALAJ_METRICS_PORT": str(METRICS_PORT),
+            "PGSSLROOTCERT": pods.certificates(pods.DATABASE_CERTIFICATES),
+            told.METRICS_PORT: str(METRICS_PORT),
             "HOME": "/tmp",  # noqa: S108 the pod's own
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        if args.region is not None:
-            variables |= {"FALAJ_DATABASE_REGION": args.region, "AWS_REGION": args.region}
+        if args.settings.other_authorities is not None:
+            trusted = pods.certificates(pods.OTHER_CERTIFICATES)
+            # of Python itself, of requests and of boto3
+            variables |= dict.fromkeys(
+                ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"), trusted
+            )
+        if args.database_region is not None:
+            variables |= {told.SIGN_IN: args.database_region, "AWS_REGION": args.database_region}
+        if args.endpoint is not None:
+            variables |= {
+                "MLFLOW_S3_ENDPOINT_URL": args.endpoint.address,
+                "AWS_REGION": args.endpoint.region,
+            }
         return variables
+
+    # --- who may ----------------------------------------------------------------------------------
 
     def _sign_in(self) -> pulumi.Output[str]:
         sign_in = self._args.settings.sign_in
@@ -381,84 +385,103 @@ class Tracking(pulumi.ComponentResource):
     # --- what stands round them -------------------------------------------------------------------
 
     def _around(self) -> None:
-        name, args = self._name, self._args
-        child = pulumi.ResourceOptions(parent=self)
-        least, most = args.settings.replicas(keep=args.keep)
+        service: Any = {
+            "type": "ClusterIP",
+            "selector": pods.SELECTED,
+            "ports": [
+                {"name": port, "port": number, "targetPort": port, "appProtocol": "http"}
+                for port, number in (("http", PORT), ("metrics", METRICS_PORT))
+            ],
+        }
         kubernetes.core.v1.Service(
-            f"{name}-service",
+            f"{self._name}-service",
             metadata=self._metadata(SERVICE),
-            spec={
-                "type": "ClusterIP",
-                "selector": self._selected(),
-                "ports": [
-                    {
-                        "name": port,
-                        "port": number,
-                        "target_port": port,
-                        "app_protocol": "http",
-                    }
-                    for port, number in (("http", PORT), ("metrics", METRICS_PORT))
-                ],
-            },
-            opts=child,
+            spec=service,
+            opts=self._child,
         )
+        # of the only replica of an environment that keeps nothing, too: nodes must drain
+        budget: Any = {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": pods.SELECTED},
+            # one that never gets ready must not hold a node
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        }
         kubernetes.policy.v1.PodDisruptionBudget(
-            f"{name}-budget",
+            f"{self._name}-budget",
             metadata=self._metadata(SERVICE),
-            # of the only replica of an environment that keeps nothing, too: nodes must drain
-            spec={"max_unavailable": 1, "selector": {"match_labels": self._selected()}},
-            opts=child,
+            spec=budget,
+            opts=self._child,
         )
+        least, most = self._args.settings.replicas(keep=self._args.keep)
+        busy = {"type": "Utilization", "averageUtilization": 70}
+        scale: Any = {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": SERVICE},
+            "minReplicas": least,
+            "maxReplicas": most,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": busy}}],
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 600}},
+        }
         kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
-            f"{name}-scale",
+            f"{self._name}-scale",
             metadata=self._metadata(SERVICE),
-            spec={
-                "scale_target_ref": {
-                    "api_version": "apps/v1",
-                    "kind": "Deployment",
-                    "name": SERVICE,
-                },
-                "min_replicas": least,
-                "max_replicas": most,
-                "metrics": [
-                    {
-                        "type": "Resource",
-                        "resource": {
-                            "name": "cpu",
-                            "target": {"type": "Utilization", "average_utilization": 70},
-                        },
-                    }
-                ],
-                "behavior": {"scale_down": {"stabilization_window_seconds": 600}},
-            },
-            opts=child,
+            spec=scale,
+            opts=self._child,
         )
-        if args.monitored:
-            kubernetes.apiextensions.CustomResource(
-                f"{name}-monitor",
-                api_version="monitoring.coreos.com/v1",
-                kind="ServiceMonitor",
-                metadata=self._metadata(SERVICE),
-                spec={
-                    "selector": {"matchLabels": {"app.kubernetes.io/name": "mlflow"}},
-                    "endpoints": [{"port": "metrics", "interval": "30s"}],
-                },
-                opts=child,
-            )
 
-    @staticmethod
-    def _selected() -> dict[str, str]:
-        return {"app.kubernetes.io/name": "mlflow", **_SERVER}
+    def _monitor(self) -> None:
+        self._object(
+            "monitor",
+            "monitoring.coreos.com/v1",
+            "ServiceMonitor",
+            SERVICE,
+            {
+                "selector": {"matchLabels": {"app.kubernetes.io/name": "mlflow"}},
+                "endpoints": [{"port": "metrics", "interval": "30s"}],
+            },
+        )
+
+    def _way_in(self, door: Door) -> None:
+        """People's: where the gateway takes routes from, which is its own namespace."""
+        server = {"host": f"{SERVICE}.{PART}{_CLUSTER}", "port": {"number": PORT}}
+        self._object(
+            "route",
+            NETWORKING,
+            "VirtualService",
+            SERVICE,
+            {
+                "hosts": list(self._args.settings.hosts),
+                "gateways": [door.gateway],
+                "http": [{"route": [{"destination": server}]}],
+            },
+            namespace=door.namespace,
+        )
+
+    def _object(
+        self,
+        noun: str,
+        api_version: str,
+        kind: str,
+        name: str,
+        spec: Any,
+        *,
+        namespace: str | None = None,
+    ) -> pulumi.Resource:
+        metadata = self._metadata(name)
+        if namespace is not None:
+            metadata["namespace"] = namespace
+        return kubernetes.apiextensions.CustomResource(
+            f"{self._name}-{noun}",
+            api_version=api_version,
+            kind=kind,
+            metadata=metadata,
+            spec=spec,
+            opts=self._child,
+        )
 
 
 _CLUSTER = ".svc.cluster.local"
 _WRITERS = ("orchestration",)
 """Parts of the platform that record runs and release versions for all teams."""
-
-_API_SOURCES: list[dict[str, Any]] = [
-    {"service_account_token": {"path": "token", "expiration_seconds": 3600}},
-    {"config_map": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-]
 
 
 def _callers() -> Iterable[str]:
@@ -472,7 +495,3 @@ def _callers() -> Iterable[str]:
 
 def _roles(quota: TeamQuota) -> dict[str, tuple[str, ...]]:
     return {str(role): groups for role, groups in quota.groups.model_dump().items()}
-
-
-def _probe(**timing: int) -> dict[str, Any]:
-    return {"http_get": {"path": "/health", "port": "http"}, "timeout_seconds": 3, **timing}

@@ -70,6 +70,13 @@ class TrackingSettings(Section):
     database_authorities: Certificates
     """PEM of who signs the database's certificate: for RDS the bundle of the region, from
     ``https://truststore.pki.rds.amazonaws.com/<region>/<region>-bundle.pem``."""
+    other_authorities: Certificates | None = None
+    """PEM of who signs all other certificates, the identity provider's and the bucket's, where one
+    of them is not known everywhere; then no others are trusted."""
+    copy_before_upgrade: bool = True
+    """Whether databases are copied to the bucket before a new version changes their schema. A copy
+    lies on disk on its way: databases of many gigabytes have a better one by the database's own
+    means, and then this may be off."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

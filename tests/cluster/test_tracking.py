@@ -43,7 +43,8 @@ from components.kubernetes.flows import Addresses
 from components.kubernetes.priorities import Priorities
 from components.kubernetes.settings import AdmissionSettings, TeamGroups, TeamQuota
 from components.kubernetes.tenancy import Team, TeamArgs
-from components.kubernetes.tracking import Tracking, TrackingArgs
+from components.kubernetes.serving import Door
+from components.kubernetes.tracking import SecretSource, Tracking, TrackingArgs
 from components.kubernetes.tracking_settings import SignIn, TrackingSettings
 
 here = kubernetes.Provider("here", kubeconfig=pulumi.Output.secret(os.environ["{KUBECONFIG}"]))
@@ -81,7 +82,17 @@ Tracking(
         users_uri="postgresql://tracking@db.example:5432/tracking_users?sslmode=verify-full",
         bucket_uri="s3://falaj-artifacts",
         issuer="ISSUER",
-        region="me-central-1",
+        database_region="me-central-1",
+        secret_source=SecretSource(
+            store="aws", keys={{"session-key": "a/session-key", "client-secret": "a/client-secret"}}
+        ),
+        door=Door(
+            namespace="default",
+            gateway="default/models",
+            hosts=["mlflow.example.ae"],
+            service="gateway",
+            service_account="gateway",
+        ),
         teams=teams,
         addresses=addresses,
         monitored=True,
@@ -109,40 +120,10 @@ def layer(
     issuer: str,
 ) -> Program:
     """MLflow and two teams, applied."""
-    define("prometheus-operator")
+    define("prometheus-operator", "external-secrets", "istio")
     program = lasting_program(PROGRAM.replace("ISSUER", issuer))
     succeed(program.up())
     return program
-
-
-def pods(api: Api, component: str) -> list[Any]:
-    """The pods that the server's controllers made."""
-    return [
-        one
-        for one in api.list("v1", "Pod", "tracking")
-        if one["metadata"]["labels"].get("app.kubernetes.io/component") == component
-    ]
-
-
-@pytest.mark.parametrize(("component", "number"), [("server", 2), ("prepare", 1)])
-def test_pods_pass_pod_security_admission_and_quota(api: Api, component: str, number: int) -> None:
-    for pause in tenacity.Retrying(
-        wait=tenacity.wait_fixed(0.5), stop=tenacity.stop_after_delay(240)
-    ):
-        with pause:
-            assert len(pods(api, component)) == number
-    for one in pods(api, component):
-        assert one["spec"]["serviceAccountName"] == "tracking"
-        assert one["spec"]["priorityClassName"] == "falaj-platform"
-
-
-def test_the_operator_of_prometheus_would_find_the_servers(api: Api) -> None:
-    (monitor,) = api.list("monitoring.coreos.com/v1", "ServiceMonitor", "tracking")
-    (service,) = api.list("v1", "Service", "tracking")
-    wanted = monitor["spec"]["selector"]["matchLabels"]
-    assert wanted.items() <= service["metadata"]["labels"].items()
-    named = {one["name"] for one in service["spec"]["ports"]}
-    assert {one["port"] for one in monitor["spec"]["endpoints"]} <= named
 
 
 # --- two teams ------------------------------------------------------------------------------------
@@ -347,6 +328,41 @@ def test_another_host_and_the_assistant_are_refused(server: Server) -> None:
     assert server.ask("tracked", "GET", f"{MODELS}/search", **foreign).status_code == 403
     asked = server.ask("tracked", "GET", "/ajax-api/3.0/mlflow/assistant/config")
     assert asked.status_code == 404
+    page = server.ask("tracked", "GET", "/")
+    assert "<style>[data-assistant-ui]" in page.text
+
+
+# --- what the cluster made of it ------------------------------------------------------------------
+
+
+def pods(api: Api, component: str) -> list[Any]:
+    """The pods that the server's controllers made."""
+    return [
+        one
+        for one in api.list("v1", "Pod", "tracking")
+        if one["metadata"]["labels"].get("app.kubernetes.io/component") == component
+    ]
+
+
+@pytest.mark.parametrize(("component", "number"), [("server", 2), ("prepare", 1)])
+def test_pods_pass_pod_security_admission_and_quota(api: Api, component: str, number: int) -> None:
+    for pause in tenacity.Retrying(
+        wait=tenacity.wait_fixed(0.5), stop=tenacity.stop_after_delay(240)
+    ):
+        with pause:
+            assert len(pods(api, component)) == number
+    for one in pods(api, component):
+        assert one["spec"]["serviceAccountName"] == "tracking"
+        assert one["spec"]["priorityClassName"] == "falaj-platform"
+
+
+def test_the_operator_of_prometheus_would_find_the_servers(api: Api) -> None:
+    (monitor,) = api.list("monitoring.coreos.com/v1", "ServiceMonitor", "tracking")
+    (service,) = api.list("v1", "Service", "tracking")
+    wanted = monitor["spec"]["selector"]["matchLabels"]
+    assert wanted.items() <= service["metadata"]["labels"].items()
+    named = {one["name"] for one in service["spec"]["ports"]}
+    assert {one["port"] for one in monitor["spec"]["endpoints"]} <= named
 
 
 # --- the engine -----------------------------------------------------------------------------------
@@ -354,6 +370,46 @@ def test_another_host_and_the_assistant_are_refused(server: Server) -> None:
 
 def test_a_second_update_changes_nothing(layer: Program, succeed: Callable[..., Any]) -> None:
     succeed(layer.up("--expect-no-changes", "--refresh"))
+
+
+def test_no_server_starts_before_its_databases_are_prepared(
+    layer: Program, succeed: Callable[..., Any]
+) -> None:
+    state = json.loads(succeed(layer.stack.pulumi("stack", "export")).stdout)
+    after = {
+        one["urn"].rpartition("::")[2]: {
+            urn.rpartition("::")[2] for urn in one.get("dependencies", [])
+        }
+        for one in state["deployment"]["resources"]
+    }
+    assert "tracking-prepare" in after["tracking-server"]
+    for pods_of in ("tracking-server", "tracking-prepare"):
+        # flows, quota, account, secret, certificates
+        leans_on = {
+            *("tracking-space-deny-all", "tracking-space-to-services", "tracking-space-quota"),
+            *("tracking-account", "tracking-secret", "tracking-authorities"),
+        }
+        assert leans_on <= after[pods_of]
+
+
+def test_another_image_is_prepared_for_by_another_job(
+    layer: Program, succeed: Callable[..., Any], api: Api
+) -> None:
+    """What a Job's pods are made of cannot change."""
+    (before,) = api.list("batch/v1", "Job", "tracking")
+    program = (layer.stack.directory / "__main__.py").read_text()
+    layer.write(program.replace("mlflow:3.17.2@", "mlflow:3.17.3@"))
+    succeed(layer.up())
+    (after,) = (
+        one
+        for one in api.list("batch/v1", "Job", "tracking")
+        if "deletionTimestamp" not in one["metadata"]
+    )
+    assert after["metadata"]["name"] != before["metadata"]["name"]
+    (deployment,) = api.list("apps/v1", "Deployment", "tracking")
+    for thing in (after, deployment):
+        (container,) = thing["spec"]["template"]["spec"]["containers"]
+        assert ":3.17.3@" in container["image"]
 
 
 def test_a_destroy_leaves_nothing(layer: Program, succeed: Callable[..., Any], api: Api) -> None:

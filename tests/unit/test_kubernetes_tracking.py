@@ -17,16 +17,18 @@ from pydantic import ValidationError
 from components.aws.access import IDENTITIES
 from components.kubernetes.flows import FLOWS, policies
 from components.kubernetes.quantities import mib
+from components.kubernetes.serving import Door
 from components.kubernetes.settings import TeamGroups, TeamQuota
 from components.kubernetes.tracking import (
-    ACCOUNT,
     ARTIFACTS,
-    METRICS_PORT,
+    COPIES,
     PART,
-    PORT,
+    S3Endpoint,
+    SecretSource,
     Tracking,
     TrackingArgs,
 )
+from components.kubernetes.tracking_pods import ACCOUNT, METRICS_PORT, PORT
 from components.kubernetes.tracking_settings import SignIn, TrackingSettings
 from components.mlflow_server.grants import grants, pattern_of, read, written
 
@@ -60,9 +62,31 @@ ARGS = TrackingArgs(
     users_uri="postgresql://tracking@database.example:5432/tracking_users?sslmode=verify-full",
     bucket_uri="s3://falaj-artifacts",
     issuer="https://oidc.example/id/1",
-    region="me-central-1",
+    database_region="me-central-1",
+    secret_source=SecretSource(
+        store="aws",
+        keys={
+            "session-key": "falaj/prod/tracking/session-key",
+            "client-secret": "falaj/prod/tracking/client-secret",
+        },
+    ),
     teams=TEAMS,
     monitored=True,
+)
+
+ELSEWHERE = replace(
+    ARGS,
+    database_region=None,
+    endpoint=S3Endpoint(address="https://s3.bank.example.ae", region="uae"),
+    secret_source=None,
+)
+"""The same on a cluster of somebody's own, with a database and a bucket of theirs."""
+DOOR = Door(
+    namespace="serving",
+    gateway="serving/models",
+    hosts=["models.example.ae", "mlflow.prod.falaj.internal"],
+    service="gateway",
+    service_account="gateway",
 )
 
 
@@ -87,9 +111,21 @@ def test_its_account_is_the_one_that_the_identity_is_bound_to(record: Record) ->
     assert made.the("ServiceAccount", "tracking-account").inputs["metadata"]["name"] == ACCOUNT
     # what the identity may write is what the server is told to use
     folders = [one.path for one in identity.prefixes if one.bucket == "artifacts"]
-    assert folders == [f"{ARTIFACTS}/"]
+    assert folders == ["mlflow/"]
     told = environment(made)["_MLFLOW_SERVER_ARTIFACT_DESTINATION"]
-    assert told == "s3://falaj-artifacts/mlflow"
+    assert told == f"s3://falaj-artifacts/{ARTIFACTS}"
+    assert ARTIFACTS.startswith("mlflow/")
+
+
+def test_copies_of_databases_go_where_the_server_hands_nothing_out(record: Record) -> None:
+    made = built(record)
+    assert environment(made, "Job")["FALAJ_DATABASE_COPIES"] == f"s3://falaj-artifacts/{COPIES}"
+    assert "FALAJ_DATABASE_COPIES" not in environment(made)
+    assert COPIES.startswith("mlflow/")
+    assert not COPIES.startswith(ARTIFACTS)
+    without = SETTINGS.model_copy(update={"copy_before_upgrade": False})
+    bare = environment(built(record, replace(ARGS, settings=without)), "Job")
+    assert "FALAJ_DATABASE_COPIES" not in bare
 
 
 def test_the_databases_are_those_of_its_role(record: Record) -> None:
@@ -106,12 +142,92 @@ def test_no_variable_holds_a_secret(record: Record, kind: str) -> None:
     assert not re.search(r"//\w+:[^@/]+@", json.dumps(container["env"]))
 
 
-def test_a_database_without_iam_has_its_password_from_the_secret(record: Record) -> None:
-    made = built(record, replace(ARGS, region=None))
+@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+def test_outside_of_aws_passwords_and_keys_come_from_the_secret(record: Record, kind: str) -> None:
+    made = built(record, ELSEWHERE)
+    (container,) = made.the(kind).inputs["spec"]["template"]["spec"]["containers"]
+    from_secret = {
+        one["name"]: one["valueFrom"]["secretKeyRef"]
+        for one in container["env"]
+        if "valueFrom" in one
+    }
+    assert {name: where["key"] for name, where in from_secret.items()} == {
+        "SECRET_KEY": "session-key",
+        "OIDC_CLIENT_SECRET_PEOPLE": "client-secret",
+        "PGPASSWORD": "database-password",
+        "AWS_ACCESS_KEY_ID": "access-key-id",
+        "AWS_SECRET_ACCESS_KEY": "secret-access-key",
+    }
+    assert {where["name"] for where in from_secret.values()} == {"tracking"}
+    told = environment(made, kind)
+    assert told["MLFLOW_S3_ENDPOINT_URL"] == "https://s3.bank.example.ae"
+    assert told["AWS_REGION"] == "uae"
+    assert "FALAJ_DATABASE_REGION" not in told
+    assert made.of("ExternalSecret") == []
+
+
+@pytest.mark.parametrize("args", [ARGS, ELSEWHERE], ids=["aws", "elsewhere"])
+def test_the_secret_is_filled_with_every_key_that_pods_ask_for(
+    record: Record, args: TrackingArgs
+) -> None:
+    keys = {key: f"there/{key}" for key in args.secret_keys.values()}
+    made = built(record, replace(args, secret_source=SecretSource(store="vault", keys=keys)))
+    secret = made.the("ExternalSecret").inputs
     (container,) = made.the("Deployment").inputs["spec"]["template"]["spec"]["containers"]
-    (password,) = (one for one in container["env"] if one["name"] == "PGPASSWORD")
-    assert password["valueFrom"]["secretKeyRef"]["key"] == "database-password"
-    assert "FALAJ_DATABASE_REGION" not in environment(made)
+    asked = [one["valueFrom"]["secretKeyRef"] for one in container["env"] if "valueFrom" in one]
+    assert {one["name"] for one in asked} == {secret["spec"]["target"]["name"]}
+    filled = {one["secretKey"]: one["remoteRef"]["key"] for one in secret["spec"]["data"]}
+    assert filled == {one["key"]: f"there/{one['key']}" for one in asked}
+    assert secret["spec"]["secretStoreRef"] == {"name": "vault", "kind": "ClusterSecretStore"}
+
+
+def test_a_secret_that_nobody_would_fill_is_refused() -> None:
+    source = SecretSource(store="vault", keys={"session-key": "one"})
+    with pytest.raises(ValueError, match=r"lacks client-secret; say under which name vault has"):
+        replace(ARGS, secret_source=source)
+
+
+def test_its_account_can_be_bound_to_an_identity_by_an_annotation(record: Record) -> None:
+    bound = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111111111111:role/tracking"}
+    made = built(record, replace(ARGS, account_annotations=bound))
+    account = made.the("ServiceAccount", "tracking-account").inputs["metadata"]
+    assert account["annotations"] == bound
+    bare = built(record).the("ServiceAccount", "tracking-account").inputs["metadata"]
+    assert "annotations" not in bare
+
+
+def test_authorities_of_ones_own_are_trusted_in_place_of_all_others(record: Record) -> None:
+    own = SETTINGS.model_copy(update={"other_authorities": AUTHORITY})
+    made = built(record, replace(ELSEWHERE, settings=own))
+    (file,) = {
+        environment(made)[name] for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE")
+    }
+    folder, _, name = file.rpartition("/")
+    assert made.the("ConfigMap").inputs["data"][name] == AUTHORITY
+    (container,) = made.the("Deployment").inputs["spec"]["template"]["spec"]["containers"]
+    assert folder in [one["mountPath"] for one in container["volumeMounts"]]
+    assert "AWS_CA_BUNDLE" not in environment(built(record, ELSEWHERE))
+
+
+def test_people_come_by_the_gateway_under_the_names_that_it_answers_for(record: Record) -> None:
+    route = built(record, replace(ARGS, door=DOOR)).the("VirtualService").inputs
+    assert route["metadata"]["namespace"] == DOOR.namespace
+    assert route["spec"]["hosts"] == ["mlflow.prod.falaj.internal"]
+    assert route["spec"]["gateways"] == [DOOR.gateway]
+    ((way,),) = (one["route"] for one in route["spec"]["http"])
+    assert way["destination"]["port"]["number"] == PORT
+    assert way["destination"]["host"] == "mlflow.tracking.svc.cluster.local"
+    # the flow that the way takes
+    assert any(
+        (flow.source, flow.destination) == (DOOR.namespace, PART) and PORT in flow.ports
+        for flow in FLOWS
+    )
+    assert built(record).of("VirtualService") == []
+
+
+def test_a_name_that_the_gateway_does_not_answer_for_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the gateway answers for models\.example\.ae alone"):
+        replace(ARGS, door=replace(DOOR, hosts=["models.example.ae"]))
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "Job"])
@@ -128,6 +244,24 @@ def test_its_pods_have_no_rights_on_the_node_and_write_nowhere_but_on_their_disk
     assert writable == {"/tmp"}  # noqa: S108 the pod's own
     # what comes for the bucket lies here on its way
     assert container["resources"]["limits"]["ephemeral-storage"] == "11Gi"
+
+
+def test_servers_are_asked_how_they_are_and_never_all_replaced_at_once(record: Record) -> None:
+    spec = built(record).the("Deployment").inputs["spec"]
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+    named = {one["name"]: one["containerPort"] for one in container["ports"]}
+    assert named == {"http": PORT, "metrics": METRICS_PORT}
+    probes = {kind: container[f"{kind}Probe"] for kind in ("startup", "liveness", "readiness")}
+    for probe in probes.values():
+        # the one path that answers whatever a client calls the server
+        assert probe["httpGet"] == {"path": "/health", "port": "http"}
+    started = probes["startup"]
+    assert started["periodSeconds"] * started["failureThreshold"] >= 300
+    waits = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    ends = int(container["command"][container["command"].index("--timeout-graceful-shutdown") + 1])
+    assert waits + ends < pod["terminationGracePeriodSeconds"]
 
 
 @pytest.mark.parametrize(("keep", "least"), [(True, 2), (False, 1)])
