@@ -18,6 +18,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -112,7 +113,8 @@ class TrackingArgs:
     """Priorities, databases, identity and operators: what its pods would fail without."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for a secret that nobody would fill in, and a closed door."""
+        """Raises `ValueError` for a secret that nobody would fill in, a closed door, and a service
+        on a port that the flows keep shut."""
         if self.secret_source is not None:
             lacking = self.secret_keys.values() - self.secret_source.keys.keys()
             if lacking:
@@ -126,6 +128,18 @@ class TrackingArgs:
                 raise ValueError(
                     f"tracking.hosts: {', '.join(closed)}; the gateway answers for "
                     f"{', '.join(self.door.hosts)} alone"
+                )
+
+        addresses = {"database_uri": self.database_uri, "users_uri": self.users_uri}
+        if self.endpoint is not None:
+            addresses["endpoint.address"] = self.endpoint.address
+        for name, uri in addresses.items():
+            # what a cloud tells later is on the port of its kind
+            port = urlsplit(uri).port if isinstance(uri, str) else None
+            if port is not None and port not in _open_ports():
+                raise ValueError(
+                    f"{name}: port {port}; pods reach services outside on "
+                    f"{', '.join(map(str, _open_ports()))} alone: let it answer on one of these"
                 )
 
     @property
@@ -490,6 +504,13 @@ def _callers() -> Iterable[str]:
         flow.source
         for flow in FLOWS
         if flow.destination == PART and PORT in flow.ports and flow.source != TEAM
+    )
+
+
+def _open_ports() -> tuple[int, ...]:
+    """Of services outside the cluster, as the table of flows says."""
+    return next(
+        flow.ports for flow in FLOWS if (flow.source, flow.destination) == (PART, "services")
     )
 
 

@@ -187,6 +187,26 @@ def test_a_secret_that_nobody_would_fill_is_refused() -> None:
         replace(ARGS, secret_source=source)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"database_uri": "postgresql://tracking@db.example:6543/tracking"},
+            "database_uri: port 6543",
+        ),
+        (
+            {"endpoint": S3Endpoint(address="https://s3.example:9000", region="uae")},
+            "endpoint.address: port 9000",
+        ),
+    ],
+)
+def test_a_service_on_a_port_that_flows_keep_shut_is_refused(
+    change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"{message};.* on 443, 5432, .* one of these"):
+        replace(ELSEWHERE, **change)
+
+
 def test_its_account_can_be_bound_to_an_identity_by_an_annotation(record: Record) -> None:
     bound = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111111111111:role/tracking"}
     made = built(record, replace(ARGS, account_annotations=bound))
