@@ -29,6 +29,7 @@ from components.kubernetes.flows import FLOWS, TEAM, Addresses
 from components.kubernetes.serving import Door
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Namespace, NamespaceArgs
+from components.kubernetes.tracking_client import AUDIENCE
 from components.kubernetes.tracking_pods import ACCOUNT, METRICS_PORT, PORT
 from components.kubernetes.tracking_settings import TrackingSettings
 from components.mlflow_server import environment as told
@@ -37,8 +38,6 @@ from components.mlflow_server.grants import grants, written
 PART = "tracking"
 """Its part in `flows`, its namespace and the noun of its identity."""
 SERVICE = "mlflow"
-AUDIENCE = "mlflow"
-"""For which a pod asks a token of its service account."""
 ARTIFACTS, COPIES = "mlflow/artifacts", "mlflow/copies"
 """Folders of the bucket: what the server hands out, and what it does not."""
 

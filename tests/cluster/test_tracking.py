@@ -26,7 +26,7 @@ import tenacity
 from applied import KUBECONFIG, Program
 from kubernetes_api import Api
 
-from components.kubernetes.tracking import AUDIENCE
+from components.kubernetes.tracking_client import AUDIENCE, VARIABLES
 
 AUTHORITY = re.findall(
     r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n",
@@ -185,6 +185,10 @@ def server(api: Api, layer: Program, tmp_path_factory: pytest.TempPathFactory) -
         "SECRET_KEY": base64.b64encode(os.urandom(32)).decode(),
         "FALAJ_DATABASE_REGION": "",
         "FALAJ_METRICS_PORT": "",
+        # a client of MLflow's cannot be told to call it by another name
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(
+            [variables(deployment)["MLFLOW_SERVER_ALLOWED_HOSTS"], f"127.0.0.1:{port}"]
+        ),
         "HOME": str(folder),
     }
     kept = {"PATH": os.environ["PATH"]}
@@ -278,6 +282,25 @@ def test_a_team_reads_back_what_it_registered(server: Server, model: Model) -> N
     assert found.json()["model_version"]["version"] == "1"
     kept = server.ask("tracked", "GET", f"{FILES}/{model.folder}/weights")
     assert kept.content == b"weights"
+
+
+def test_clients_sign_in_with_the_token_that_is_in_the_file_at_the_time(
+    server: Server, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient, MlflowException
+
+    file = tmp_path / "token"
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FALAJ_TRACKING_TOKEN_FILE", str(file))
+    client = MlflowClient(tracking_uri=server.address, registry_uri=server.address)
+    file.write_text(server.tokens["tracked"])
+    assert client.get_model_version_by_alias(model.name, "champion").version == "1"
+    file.write_text(server.tokens["tracked-too"])
+    with pytest.raises(MlflowException, match="Permission denied"):
+        client.get_model_version_by_alias(model.name, "champion")
+    with pytest.raises(MlflowException, match="Permission denied"):
+        client.set_registered_model_alias(model.name, "champion", "1")
 
 
 def test_another_team_neither_reads_nor_aliases_it(server: Server, model: Model) -> None:
