@@ -112,8 +112,8 @@ class TrackingArgs:
     """Priorities, databases, identity and operators: what its pods would fail without."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for a secret that nobody would fill in, a closed door, and a service
-        on a port that the flows keep shut."""
+        """Raises `ValueError` for a secret that nobody would fill in, a closed door, a service on
+        a port that the flows keep shut, and a group that the plugin would take for two."""
         if self.secret_source is not None:
             lacking = self.secret_keys.values() - self.secret_source.keys.keys()
             if lacking:
@@ -132,6 +132,12 @@ class TrackingArgs:
         addresses = {"database_uri": self.database_uri, "users_uri": self.users_uri}
         if self.endpoint is not None:
             addresses["endpoint.address"] = self.endpoint.address
+        for group in _groups_of(self):
+            if "," in group:
+                raise ValueError(
+                    f"the group {group!r}: MLflow's plugin would take it for two, parted at the "
+                    "comma; let the identity provider send a name without one"
+                )
         for name, uri in addresses.items():
             # what a cloud tells later is on the port of its kind
             port = urlsplit(uri).port if isinstance(uri, str) else None
@@ -315,7 +321,7 @@ class Tracking(pulumi.ComponentResource):
             ),
             told.USERS: args.users_uri,
             "AUTH_PROVIDERS": self._sign_in(),
-            "OIDC_GROUP_NAME": ",".join(self._groups()),
+            "OIDC_GROUP_NAME": ",".join(_groups_of(args)),
             "OIDC_ADMIN_GROUP_NAME": ",".join(args.settings.sign_in.administrators),
             "OIDC_REDIRECT_URI": f"https://{args.settings.hosts[0]}/callback",
             "OIDC_GEN_AI_GATEWAY_ENABLED": "false",
@@ -370,20 +376,6 @@ class Tracking(pulumi.ComponentResource):
                     "namespace_allowlist": sorted({*self._args.teams, *_callers()}),
                 },
             ]
-        )
-
-    def _groups(self) -> list[str]:
-        """Of people who may sign in."""
-        return sorted(
-            {
-                *self._args.settings.sign_in.administrators,
-                *(
-                    group
-                    for quota in self._args.teams.values()
-                    for groups in _roles(quota).values()
-                    for group in groups
-                ),
-            }
         )
 
     def _grants(self) -> str:
@@ -511,6 +503,17 @@ def _open_ports() -> tuple[int, ...]:
     return next(
         flow.ports for flow in FLOWS if (flow.source, flow.destination) == (PART, "services")
     )
+
+
+def _groups_of(args: TrackingArgs) -> list[str]:
+    """Of people who may sign in."""
+    of_teams = (
+        group
+        for quota in args.teams.values()
+        for groups in _roles(quota).values()
+        for group in groups
+    )
+    return sorted({*args.settings.sign_in.administrators, *of_teams})
 
 
 def _roles(quota: TeamQuota) -> dict[str, tuple[str, ...]]:

@@ -24,6 +24,7 @@ import httpx
 import pytest
 import tenacity
 from applied import KUBECONFIG, Program
+from control_plane import ControlPlane
 from kubernetes_api import Api
 
 from components.kubernetes.tracking_client import AUDIENCE, VARIABLES
@@ -164,7 +165,13 @@ def variables(thing: Any) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def server(api: Api, layer: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    cluster: ControlPlane,
+    api: Api,
+    layer: Program,
+    issuer: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
     """The server of the applied Deployment, after its Job."""
     folder = tmp_path_factory.mktemp("mlflow")
     (job,) = api.list("batch/v1", "Job", "tracking")
@@ -173,7 +180,10 @@ def server(api: Api, layer: Program, tmp_path_factory: pytest.TempPathFactory) -
         one for one in json.loads(variables(deployment)["AUTH_PROVIDERS"]) if one["id"] == "pods"
     )
     del provider["in_cluster"]  # from a pod it asks the API server for the same
-    provider["jwks_inline"] = api.request("GET", "/openid/v1/jwks")
+    # by the rights of its own account
+    own = token(api, "tracking", "tracking", issuer)
+    with cluster.api(cluster.kubeconfig_with(own)) as inside:
+        provider["jwks_inline"] = inside.request("GET", "/openid/v1/jwks")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -207,6 +207,19 @@ def test_a_service_on_a_port_that_flows_keep_shut_is_refused(
         replace(ELSEWHERE, **change)
 
 
+@pytest.mark.parametrize("administrator", [True, False])
+def test_a_group_that_would_be_taken_for_two_is_refused(administrator: bool) -> None:
+    name = "cn=makers,ou=people"
+    sign_in = SETTINGS.sign_in.model_copy(update={"administrators": (name,)})
+    change: dict[str, Any] = (
+        {"settings": SETTINGS.model_copy(update={"sign_in": sign_in})}
+        if administrator
+        else {"teams": {"credit": TeamQuota(groups=TeamGroups(developer=(name,)))}}
+    )
+    with pytest.raises(ValueError, match=rf"the group '{name}': .* a name without one"):
+        replace(ARGS, **change)
+
+
 def test_its_account_can_be_bound_to_an_identity_by_an_annotation(record: Record) -> None:
     bound = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111111111111:role/tracking"}
     made = built(record, replace(ARGS, account_annotations=bound))
