@@ -26,6 +26,7 @@ import pulumi_kubernetes as kubernetes
 from components.kubernetes import tracking_pods as pods
 from components.kubernetes.edge import NETWORKING
 from components.kubernetes.flows import FLOWS, TEAM, Addresses
+from components.kubernetes.mesh import MeshRules, MeshRulesArgs
 from components.kubernetes.serving import Door
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Namespace, NamespaceArgs
@@ -104,12 +105,12 @@ class TrackingArgs:
     """Among `services` must be where the identity provider answers."""
     door: Door | None = None
     """The gateway that people come through; it must answer for the hosts in `settings`."""
-    namespace_labels: Mapping[str, str] = field(default_factory=dict)
-    """Those that bring the namespace into a mesh."""
+    mesh: bool = False
+    """Whether the cluster has the mesh (`mesh`)."""
     monitored: bool = False
     """Whether the cluster knows the kind ServiceMonitor."""
     after: Sequence[pulumi.Resource] = ()
-    """Priorities, databases, identity and operators: what its pods would fail without."""
+    """Priorities, databases, identity, operators and the mesh: what its pods would fail without."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for a secret that nobody would fill in, a closed door, a service on
@@ -173,12 +174,20 @@ class Tracking(pulumi.ComponentResource):
                 part=PART,
                 quota=args.settings.quota(keep=args.keep),
                 addresses=args.addresses,
-                labels=args.namespace_labels,
+                mesh=args.mesh,
             ),
             self._child,
         )
         self._namespace = space.namespace
         ready = [*space.ready, *self._leans_on(), *args.after]
+        if args.mesh:
+            connects = MeshRulesArgs(
+                namespace=space.namespace,
+                part=PART,
+                teams=sorted(args.teams),
+                wait_for=args.after,
+            )
+            ready += MeshRules(f"{name}-rules", connects, self._child).ready
         prepared = self._prepared(ready)
         self._server([*ready, prepared])
         self._around()

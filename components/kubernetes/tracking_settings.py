@@ -31,7 +31,6 @@ def _is_certificates(text: str) -> str:
 
 Certificates = Annotated[str, AfterValidator(_is_certificates)]
 
-_SIDECAR_CORES, _SIDECAR_MIB = 0.1, 1024
 _SURGE = 1
 
 
@@ -97,12 +96,11 @@ class TrackingSettings(Section):
         return least, max(self.max_replicas, least)
 
     def quota(self, *, keep: bool) -> TeamQuota:
-        """What the namespace needs: all replicas, one more in a roll-out, and the upgrade, each
-        with the proxy of a mesh."""
+        """What the namespace needs: all replicas, one more in a roll-out, and the upgrade."""
         pods = self.replicas(keep=keep)[1] + _SURGE + 1
         return TeamQuota(
-            cpu_quota=math.ceil(pods * (self.cores + _SIDECAR_CORES)),
-            memory_quota_gib=math.ceil(pods * (self.memory_mib + _SIDECAR_MIB) / 1024),
+            cpu_quota=math.ceil(pods * self.cores),
+            memory_quota_gib=math.ceil(pods * self.memory_mib / 1024),
             storage_quota_gib=0,
             pod_quota=2 * pods,  # those that ended count until they are gone
         )

@@ -97,6 +97,7 @@ Tracking(
         teams=teams,
         addresses=addresses,
         monitored=True,
+        mesh=True,
         after=[*priorities.ready, *admission.ready],
     ),
     opts,

@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 from components.aws.access import IDENTITIES
-from components.kubernetes.flows import FLOWS, policies
+from components.kubernetes.flows import AMBIENT, FLOWS, policies
 from components.kubernetes.quantities import mib
 from components.kubernetes.serving import Door
 from components.kubernetes.settings import TeamGroups, TeamQuota
@@ -256,6 +256,22 @@ def test_people_come_by_the_gateway_under_the_names_that_it_answers_for(record: 
         for flow in FLOWS
     )
     assert built(record).of("VirtualService") == []
+
+
+def test_in_the_mesh_teams_reach_the_servers_and_only_monitoring_the_figures(
+    record: Record,
+) -> None:
+    made = built(record, replace(ARGS, mesh=True))
+    labels = made.the("Namespace", "tracking-space-namespace").inputs["metadata"]["labels"]
+    assert AMBIENT.items() <= labels.items()
+    reached: dict[str, set[str]] = {}
+    for one in made.of("AuthorizationPolicy"):
+        for rule in one.inputs["spec"].get("rules", ()):
+            for port in rule["to"][0]["operation"]["ports"]:
+                reached.setdefault(port, set()).update(rule["from"][0]["source"]["namespaces"])
+    assert {"credit", "credit-risk", "serving"} <= reached[str(PORT)]
+    assert reached[str(METRICS_PORT)] == {"monitoring"}
+    assert built(record).of("AuthorizationPolicy") == []
 
 
 def test_a_name_that_the_gateway_does_not_answer_for_is_refused() -> None:
