@@ -59,6 +59,8 @@ class Addresses:
 
     services: Sequence[Any] = ()
     """The cloud's own and the data services: endpoints, database, cache, brokers."""
+    organisation: Sequence[Any] = ()
+    """The organisation's own: mail server, incident desk, identity provider."""
     clients: Sequence[Any] = ()
     """From where requests come to the gateway: the load balancer's subnets, or clients' own."""
     api_server: Sequence[Any] = ()
@@ -105,6 +107,7 @@ PARTS: Mapping[str, Part | Outside] = {
     "ztunnel": _platform(MESH, app="ztunnel"),
     "mesh-agent": _platform(MESH, **{"k8s-app": "istio-cni-node"}),
     "clients": Outside(name="clients"),
+    "organisation": Outside(name="organisation"),
     "services": Outside(name="services"),
     "api-server": Outside(name="api_server"),
     "credentials": Outside(name="credentials"),
@@ -140,13 +143,20 @@ _HTTPS = 443
 GATEWAY_PORT = 8443
 """Of the gateway's pods; below 1024 they would need a capability."""
 _METRICS = (6000, 8080, 9090)
+_DNS_METRICS = (9153,)
 _DATA = (5432, 6379, 9098)
 _EVERYONE = (TEAM, *PLATFORM)
 _ASK_THE_API = ("training", "serving", "monitoring", "orchestration", "external-secrets", "logging")
 
 FLOWS: tuple[Flow, ...] = (
     *(
-        Flow(source=part, destination="dns", ports=(53,), udp=True, why="names are resolved")
+        Flow(
+            source=part,
+            destination="dns",
+            ports=(53, *_DNS_METRICS) if part == "monitoring" else (53,),
+            udp=True,
+            why="names are resolved",
+        )
         for part in _EVERYONE
     ),
     *(
@@ -194,6 +204,18 @@ FLOWS: tuple[Flow, ...] = (
         why="pipelines hand in jobs",
     ),
     Flow(source="orchestration", destination="tracking", ports=(5000,), why="gates read the runs"),
+    Flow(
+        source="orchestration",
+        destination="monitoring",
+        ports=(9090,),
+        why="releases are judged by figures",
+    ),
+    Flow(
+        source="monitoring",
+        destination="organisation",
+        ports=(_HTTPS, 465, 587),
+        why="people are told of alerts, and sign in to Grafana",
+    ),
     Flow(
         source="serving",
         destination="team-model",

@@ -28,7 +28,10 @@ from components.kubernetes.flows import (
 )
 
 ADDRESSES = Addresses(
-    services=("10.64.0.0/16",), clients=("172.16.0.0/12",), api_server=("10.96.0.1/32",)
+    services=("10.64.0.0/16",),
+    clients=("172.16.0.0/12",),
+    api_server=("10.96.0.1/32",),
+    organisation=("10.80.1.0/24",),
 )
 OUTSIDE = {
     "clients": "172.16.5.6",
@@ -36,6 +39,7 @@ OUTSIDE = {
     "api-server": "10.96.0.1",
     "credentials": "169.254.170.23",
     "probes": "169.254.7.127",
+    "organisation": "10.80.1.7",
 }
 INTERNET = "203.0.113.7"
 

@@ -7,7 +7,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pulumi
 import pytest
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from components.images import read_catalogue
 from components.kubernetes.alert_routes import SECRET, routes, secrets
 from components.kubernetes.exporters import EXPORTERS, Exporter, exporters_of
+from components.kubernetes.flows import FLOWS
 from components.kubernetes.model_pods import METRICS_PORT, Slot
 from components.kubernetes.monitoring import (
     Bucket,
@@ -26,7 +27,7 @@ from components.kubernetes.monitoring import (
     MonitoringSecretsArgs,
     SecretStore,
 )
-from components.kubernetes.monitoring_settings import MonitoringSettings, untold
+from components.kubernetes.monitoring_settings import EmailSettings, MonitoringSettings, untold
 from components.kubernetes.monitoring_values import (
     BUCKET_KEY,
     BUCKET_SECRET,
@@ -171,6 +172,13 @@ def test_mail_is_sent_under_tls_and_says_whose_it_is() -> None:
     (mail,) = (one for one in routes(open_relay, "prod")["receivers"] if one["name"] == "mail")
     assert "authPassword" not in mail["emailConfigs"][0]
     assert "mail-password" not in secrets(open_relay)
+
+
+def test_the_network_lets_alerts_out_to_whom_they_are_for() -> None:
+    (flow,) = (
+        one for one in FLOWS if (one.source, one.destination) == ("monitoring", "organisation")
+    )
+    assert flow.ports == (443, *get_args(EmailSettings.model_fields["port"].annotation))
 
 
 def test_no_secret_is_said_but_by_its_name() -> None:
