@@ -11,7 +11,7 @@ from typing import Any
 
 from components.kubernetes.monitoring_settings import EmailSettings, MonitoringSettings
 
-SECRET = "alert-routes"  # noqa: S105 a name
+SECRET = "falaj-alert-routes"  # noqa: S105 a name
 PASSWORD, INCIDENT_URL, INCIDENT_TOKEN, HEARTBEAT_URL = (
     "mail-password",
     "incident-url",

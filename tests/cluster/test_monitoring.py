@@ -126,7 +126,7 @@ def test_all_objects_are_there(api: Api) -> None:
     for monitor in ("models", "kuberay", "dcgm", "external-secrets", "cert-manager", "velero"):
         live(api, "PodMonitor", monitor)
     live(api, "ServiceMonitor", "kueue")
-    for secret in ("alert-routes", "grafana"):
+    for secret in ("falaj-alert-routes", "grafana"):
         live(api, "ExternalSecret", secret, "external-secrets.io/v1")
     live(api, "Secret", "thanos-bucket", "v1")
     for name in ("platform", "gpu", "training", "serving", "drift", "compliance"):
@@ -145,7 +145,7 @@ def test_the_server_keeps_every_field_of_the_routes(api: Api) -> None:
     sent = {one["name"]: one for one in spec["receivers"]}
     assert sent["mail"]["emailConfigs"][0]["tlsConfig"]["minVersion"] == "TLS12"
     (incident,) = sent["incidents"]["webhookConfigs"]
-    assert incident["urlSecret"] == {"name": "alert-routes", "key": "incident-url"}
+    assert incident["urlSecret"] == {"name": "falaj-alert-routes", "key": "incident-url"}
     assert incident["httpConfig"]["authorization"]["credentials"]["key"] == "incident-token"
     assert [one["receiver"] for one in spec["route"]["routes"]] == [
         *("heartbeat", "nobody", "incidents", "mail")
