@@ -91,6 +91,8 @@ PARTS: Mapping[str, Part | Outside] = {
     "team-ray-head": Part(namespace={TENANCY: "team"}, pods=_RAY_HEAD),
     "team-caller": Part(namespace={TENANCY: "team"}, pods={"falaj/asks": "api-server"}),
     "team-model": Part(namespace={TENANCY: "team"}, pods={"falaj/part": "model"}),
+    "team-code": Part(namespace={TENANCY: "team"}, pods={"falaj/part": "code-location"}),
+    "team-workspace": Part(namespace={TENANCY: "team"}, pods={"falaj/part": "workspace"}),
     "dns": Part(namespace={NAMESPACE: "kube-system"}, pods={"k8s-app": "kube-dns"}),
     "tracking": _platform("tracking"),
     "training": _platform("training"),
@@ -194,6 +196,24 @@ FLOWS: tuple[Flow, ...] = (
         why="pipelines hand in jobs",
     ),
     Flow(source="orchestration", destination="tracking", ports=(5000,), why="gates read the runs"),
+    Flow(
+        source="orchestration",
+        destination="team-code",
+        ports=(4000,),
+        why="the pages and the daemon ask for definitions",
+    ),
+    Flow(
+        source="serving",
+        destination="orchestration",
+        ports=(4180,),
+        why="people come by the gateway, to the proxy that signs them in",
+    ),
+    Flow(
+        source="serving",
+        destination="team-workspace",
+        ports=(4180,),
+        why="people come by the gateway, to the proxy that signs them in",
+    ),
     Flow(
         source="serving",
         destination="team-model",
