@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pulumi
 import pytest
 import yaml
+from dagster import DagsterInstance
 from dagster._core.errors import DagsterInvalidConfigError
 from dagster._core.instance.config import dagster_instance_config
 from dagster._core.workspace.config_schema import process_workspace_config
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster_webserver.webserver import DagsterWebserver
 from pydantic import ValidationError
 
 from components.images import read_catalogue
@@ -501,3 +507,28 @@ def test_the_images_are_in_the_catalogue() -> None:
     images = read_catalogue().images
     assert "orchestration" in images["dagster-k8s"].used_by
     assert "orchestration" in images["oauth2-proxy"].used_by
+
+
+# --- Dagster's own server -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("read_only", "answer"), [(True, "UnauthorizedError"), (False, "Workspace")]
+)
+def test_a_server_that_is_read_only_refuses_what_changes_anything(
+    *, read_only: bool, answer: str
+) -> None:
+    """What `--read-only` does, asked of the server itself in this process."""
+    query = {"query": "mutation { reloadWorkspace { __typename } }"}
+
+    async def asked(server: DagsterWebserver) -> Any:
+        through = httpx.ASGITransport(app=server.create_asgi_app())
+        async with httpx.AsyncClient(transport=through, base_url="http://dagster") as client:
+            return (await client.post("/graphql", json=query)).json()
+
+    with (
+        DagsterInstance.local_temp() as own,
+        WorkspaceProcessContext(own, EmptyWorkspaceTarget(), read_only=read_only) as served,
+    ):
+        told = asyncio.run(asked(DagsterWebserver(served)))
+    assert told["data"]["reloadWorkspace"]["__typename"] == answer
