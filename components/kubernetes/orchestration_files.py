@@ -125,6 +125,8 @@ def _storage(database: InstanceDatabase) -> dict[str, Any]:
         "port": database.port,
         "db_name": database.name,
         "username": database.role,
+        # the driver that `dagster-postgres` brings along; SQLAlchemy 2.1 takes another by itself
+        "scheme": "postgresql+psycopg2",
         "params": {"sslmode": "verify-full", "sslrootcert": f"{HOME}/{AUTHORITIES}"},
     }
     if database.region is not None:

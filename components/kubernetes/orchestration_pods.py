@@ -125,12 +125,14 @@ def migration(
     database: InstanceDatabase, *, image: pulumi.Input[str], account: str, files: str, secret: str
 ) -> dict[str, Any]:
     """The pod that makes the tables, or brings them to the image's version."""
+    token, mounted = api_token()
     process = _container("migration", image, environment(database, secret)) | {
         "command": ["dagster", "instance", "migrate"],
         "resources": room(cpus=MIGRATION_CPUS, memory_mib=MIGRATION_MIB, disk_mib=_SCRATCH_MIB),
-        "volumeMounts": mounts(),
+        # it tells what the instance is made of first, and loads the launcher for that
+        "volumeMounts": [*mounts(), mounted],
     }
-    return _pod(account, [process], volumes(_SCRATCH_MIB, files), restartPolicy="Never")
+    return _pod(account, [process], [*volumes(_SCRATCH_MIB, files), token], restartPolicy="Never")
 
 
 def launch(
