@@ -148,7 +148,7 @@ class Orchestration(pulumi.ComponentResource):
         self._secret = f"{args.team}-dagster"
         self._page = pages.Page(
             settings=args.settings.pages,
-            path=f"/{args.team}",
+            path=f"/dagster/{args.team}",
             port=pods.PAGES_PORT,
             secret=self._secret,
             groups=args.groups,

@@ -16,8 +16,8 @@ user's address alone; within a team it is no wall against developers, who may st
 team's identity and any volume of it.
 
 Volumes go with the program unless `keep`; then they are left when it is destroyed. Not shown by any
-test here, for want of pods that run: that the server ends when idle (`kubectl -n <team> get job`
-says Complete after `idle_minutes`, with the browser closed).
+test here, for want of pods that run: that the server ends when idle (`kubectl -n <team> get jobs`
+lists it no more after `idle_minutes`, with the browser closed).
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Workspace(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self, depends_on=[*args.wait_for])
         page = pages.Page(
             settings=args.settings.pages,
-            path=f"/{user.team}/{args.user}",
+            path=f"/workspaces/{user.team}/{args.user}",
             port=PORT,
             secret=self._called,
             emails=self._called,

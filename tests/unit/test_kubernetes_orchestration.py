@@ -345,7 +345,7 @@ def test_people_come_by_the_gateway_below_the_teams_path(record: Record) -> None
     route = built(record).the("VirtualService").inputs
     assert route["metadata"]["namespace"] == "serving"
     (http,) = route["spec"]["http"]
-    assert {"uri": {"prefix": "/wheat/"}} in http["match"]
+    assert {"uri": {"prefix": "/dagster/wheat/"}} in http["match"]
     assert http["route"][0]["destination"] == {
         "host": "wheat-pages.orchestration.svc.cluster.local",
         "port": {"number": PORT},

@@ -119,7 +119,7 @@ def test_the_notebook_answers_to_the_proxy_alone(record: Record) -> None:
 def test_the_way_leads_to_the_proxy(record: Record) -> None:
     made = built(record)
     (http,) = made.the("VirtualService").inputs["spec"]["http"]
-    assert {"uri": {"prefix": "/wheat/mariam/"}} in http["match"]
+    assert {"uri": {"prefix": "/workspaces/wheat/mariam/"}} in http["match"]
     assert http["route"][0]["destination"] == {
         "host": "workspace-mariam.wheat.svc.cluster.local",
         "port": {"number": PORT},
