@@ -16,8 +16,8 @@ libpq's own `PGPASSWORD`, that of the online store by a variable that Feast puts
 needs new pods: `kubectl -n <team> rollout restart deployment/features`.
 
 Feast 0.67 serves metrics on a port of its own that the network's flows do not know; they are not
-read. Not shown by any test here, for want of databases: `kubectl -n <team> get pods` shows the
-server ready, whose probe asks the registry.
+read. Feast 0.67.0 itself read the file, by hand. Not shown, for want of databases:
+`kubectl -n <team> get pods` shows the server ready, whose probe asks the registry.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ from components.kubernetes.tenancy import SERVICE_ACCOUNT
 CALLED = "features"
 """Its Deployment, Service, files and Secret in the team's namespace."""
 PORT = 6566
-REGISTRY_PASSWORD, ONLINE_PASSWORD = "registry-password", "online-password"
+# what for, in a `SecretSource`
+REGISTRY_PASSWORD = "registry-password"  # noqa: S105  # pragma: allowlist secret
+ONLINE_PASSWORD = "online-password"  # noqa: S105  # pragma: allowlist secret
 NAME = {"app.kubernetes.io/name": "feast"}
 SERVER = {**NAME, "app.kubernetes.io/component": "server"}
 MATERIALISE = {**NAME, "app.kubernetes.io/component": "materialise"}
