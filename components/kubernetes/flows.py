@@ -65,6 +65,8 @@ class Addresses:
     """Where the API server answers, the service address `kubernetes` among them."""
     credentials: Sequence[Any] = (POD_IDENTITY_AGENT,)
     probes: Sequence[Any] = (KUBELET,)
+    nodes: Sequence[Any] = ()
+    """Where kubelets answer, and agents that use the network of their node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,12 @@ PARTS: Mapping[str, Part | Outside] = {
     "feature-store": _platform("feature-store"),
     "external-secrets": _platform("external-secrets"),
     "logging": _platform("logging"),
+    "kyverno": _platform("kyverno"),
+    "queues": _platform("queues"),
+    "certificates": _platform("certificates"),
+    "ingress": _platform("ingress"),
+    "backup": _platform("backup"),
+    "node-agents": _platform("node-agents"),
     MESH: _platform(MESH),
     "istiod": _platform(MESH, app="istiod"),
     "ztunnel": _platform(MESH, app="ztunnel"),
@@ -109,6 +117,7 @@ PARTS: Mapping[str, Part | Outside] = {
     "api-server": Outside(name="api_server"),
     "credentials": Outside(name="credentials"),
     "probes": Outside(name="probes"),
+    "nodes": Outside(name="nodes"),
 }
 """What can stand at either end of a flow."""
 
@@ -121,7 +130,8 @@ PLATFORM = tuple(
 
 _ASKED = "the API server asks its webhook, and speaks no mTLS of the mesh"
 OUT_OF_MESH: Mapping[str, str] = {
-    "external-secrets": _ASKED,
+    **dict.fromkeys(("external-secrets", "kyverno", "queues", "certificates", "ingress"), _ASKED),
+    "node-agents": "they use the network of their node, or read its devices and speak to nobody",
     "logging": "reads the nodes' files and sends them to the cloud alone",
     "serving": "its gateway is a proxy of the mesh by itself, which opens tunnels and takes none",
 }
@@ -132,7 +142,7 @@ GATEWAYS = ("serving",)
 """The parts out of the mesh that open tunnels to those in it."""
 
 RESERVED = frozenset(
-    {*PLATFORM, MESH, "kyverno", "default", "kube-system", "kube-public", "kube-node-lease"}
+    {*PLATFORM, MESH, "default", "kube-system", "kube-public", "kube-node-lease"}
 )
 """Namespaces of the platform and of Kubernetes; a team's namespace bears the team's name."""
 
@@ -142,7 +152,29 @@ GATEWAY_PORT = 8443
 _METRICS = (6000, 8080, 9090)
 _DATA = (5432, 6379, 9098)
 _EVERYONE = (TEAM, *PLATFORM)
-_ASK_THE_API = ("training", "serving", "monitoring", "orchestration", "external-secrets", "logging")
+_ASK_THE_API = (
+    *("training", "serving", "monitoring", "orchestration", "external-secrets", "logging"),
+    *("kyverno", "queues", "certificates", "ingress", "backup"),
+)
+_WEBHOOKS: Mapping[str, tuple[int, ...]] = {
+    "serving": (4443, 8443),
+    "monitoring": (10250,),
+    "external-secrets": (10250,),
+    "kyverno": (9443,),
+    "queues": (9443,),
+    "certificates": (10250,),
+    "ingress": (9443,),
+}
+"""Ports of pods that the API server calls, webhooks and metrics of use (`metrics-server`). On AWS
+`cluster.webhook_ports` must hold them too."""
+_OWN_METRICS: Mapping[str, tuple[int, ...]] = {
+    "kyverno": (8000,),
+    "queues": (8443,),
+    "certificates": (9402,),
+    "backup": (8085,),
+    "node-agents": (9400,),
+}
+"""Ports that a part shows its metrics on besides `_METRICS`."""
 
 FLOWS: tuple[Flow, ...] = (
     *(
@@ -210,9 +242,30 @@ FLOWS: tuple[Flow, ...] = (
         source="serving", destination="tracking", ports=(5000,), why="a slot's alias is looked up"
     ),
     *(
-        Flow(source="monitoring", destination=part, ports=_METRICS, why="metrics are read")
+        Flow(
+            source="monitoring",
+            destination=part,
+            ports=(*_METRICS, *_OWN_METRICS.get(part, ())),
+            why="metrics are read",
+        )
         for part in (TEAM, *PLATFORM)
         if part != "monitoring"
+    ),
+    *(
+        Flow(source="api-server", destination=part, ports=ports, why="webhooks are asked")
+        for part, ports in _WEBHOOKS.items()
+    ),
+    Flow(
+        source="monitoring",
+        destination="nodes",
+        ports=(9100, 10250),
+        why="use and counters of each node",
+    ),
+    Flow(
+        source="monitoring",
+        destination="monitoring",
+        ports=(),
+        why="Prometheus, its alerts and Grafana are one part",
     ),
     *(
         Flow(source=part, destination="dns", ports=(53,), udp=True, why="names are resolved")

@@ -5,7 +5,7 @@ on loopback: tests start one. A cluster of anybody's is left to Pulumi's own pro
 
 As that provider does, it applies on the server's side under a field manager of each resource, asks
 the server at preview (a dry run), finds kinds by discovery and waits until what it deletes is gone.
-Unlike it, it does not wait for a Deployment to be ready, and renders no charts.
+Unlike it, it does not wait for a Deployment to be ready, and takes charts from a folder alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import kubernetes_charts
 from faults import Refused
 from google.protobuf import empty_pb2
 from kubernetes_api import Api, ApiError, Object
@@ -181,6 +182,16 @@ class LiveStandIn(StandIn):
             if error.reason != "NoKind":
                 raise
         return empty_pb2.Empty()
+
+    @answering
+    def Construct(  # noqa: N802
+        self, request: provider_pb2.ConstructRequest, _context: Any
+    ) -> provider_pb2.ConstructResponse:
+        """A chart, rendered for the server's version."""
+        version = None
+        if self.api is not None:
+            version = str(self.api.request("GET", "/version")["gitVersion"])
+        return kubernetes_charts.construct(request, version)
 
     def _try(self, inputs: Properties, manager: str) -> None:
         """What the server would say, as far as the preview can know it."""

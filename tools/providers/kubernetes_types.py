@@ -6,8 +6,10 @@ import uuid
 from importlib import import_module
 from typing import Any
 
+import kubernetes_charts
 import kubernetes_live
-from standin import UNKNOWN, Catalogue, Kind, Properties, Resource, StandIn, serve
+from pulumi.runtime.proto import provider_pb2
+from standin import UNKNOWN, Catalogue, Kind, Properties, Resource, StandIn, answering, serve
 
 
 def _identifier(resource: Resource) -> str:
@@ -136,9 +138,21 @@ class Kubernetes(Catalogue):
         return outputs
 
 
+class PlannedStandIn(StandIn):
+    """The provider protocol over no server at all."""
+
+    @answering
+    def Construct(  # noqa: N802
+        self, request: provider_pb2.ConstructRequest, _context: Any
+    ) -> provider_pb2.ConstructResponse:
+        """A chart, with its objects where it can be rendered."""
+        return kubernetes_charts.construct(request, None)
+
+
 if __name__ == "__main__":
     if kubernetes_live.is_asked_for():
         # a deletion waits for finalizers, which other operations may have to happen for
         serve(kubernetes_live.LiveStandIn(Kubernetes()), threads=32)
     else:
-        serve(StandIn(Kubernetes()))
+        # each chart keeps one while its objects are made by others
+        serve(PlannedStandIn(Kubernetes()), threads=32)
