@@ -190,20 +190,25 @@ class Operators(pulumi.ComponentResource):
     ) -> list[pulumi.Resource]:
         """So that no more than one pod of a controller goes at a time."""
         namespace, _ = self._inside(OPERATORS[operator].namespace)
-        return [
-            kubernetes.policy.v1.PodDisruptionBudget(
-                f"{name}-{operator}-{noun}",
-                metadata={
-                    "name": f"{operator}-{noun}",
-                    "namespace": namespace,
-                    "labels": dict(_MANAGED_BY),
-                },
-                spec={"max_unavailable": 1, "selector": {"match_labels": dict(pods.labels)}},
-                opts=pulumi.ResourceOptions(parent=self),
+        made: list[pulumi.Resource] = []
+        for noun, pods in OPERATORS[operator].pods.items():
+            if not pods.labels or setting.replicas(pods) == 1:
+                continue
+            metadata: Any = {
+                "name": f"{operator}-{noun}",
+                "namespace": namespace,
+                "labels": dict(_MANAGED_BY),
+            }
+            spec: Any = {"max_unavailable": 1, "selector": {"match_labels": dict(pods.labels)}}
+            made.append(
+                kubernetes.policy.v1.PodDisruptionBudget(
+                    f"{name}-{operator}-{noun}",
+                    metadata=metadata,
+                    spec=spec,
+                    opts=pulumi.ResourceOptions(parent=self),
+                )
             )
-            for noun, pods in OPERATORS[operator].pods.items()
-            if pods.labels and setting.replicas(pods) > 1
-        ]
+        return made
 
 
 def keep_definitions(

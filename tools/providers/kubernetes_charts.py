@@ -20,13 +20,15 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import grpc
 import yaml
 from faults import Refused
+from google.protobuf import json_format, struct_pb2
+from pulumi.runtime import rpc
 from pulumi.runtime.proto import (
     engine_pb2,
     engine_pb2_grpc,
@@ -34,7 +36,7 @@ from pulumi.runtime.proto import (
     resource_pb2,
     resource_pb2_grpc,
 )
-from standin import Properties, holds_unknown, plain, struct
+from standin import UNKNOWN, Properties, StandIn, answering, holds_unknown, plain, struct
 
 VARIABLE = "FALAJ_CHARTS"
 CHART = "kubernetes:helm.sh/v4:Chart"
@@ -58,6 +60,105 @@ _CLUSTERS = frozenset(
 """Built-in kinds that are in no namespace."""
 
 _said = threading.Event()
+_SIGN, _SECRET = rpc._special_sig_key, rpc._special_secret_sig  # noqa: SLF001
+_OUTPUT = rpc._special_output_value_sig  # noqa: SLF001
+
+
+class WithCharts(StandIn):
+    """A stand-in that makes charts too; mixed into another, before it.
+
+    The engine lets only those make components that keep its secrets apart themselves: whatever was
+    secret in a request is marked so in the answer.
+    """
+
+    def Configure(  # noqa: N802
+        self, request: provider_pb2.ConfigureRequest, context: Any
+    ) -> provider_pb2.ConfigureResponse:
+        """Takes secrets as such."""
+        response = super().Configure(request, context)
+        response.acceptSecrets = True
+        return response
+
+    def Check(  # noqa: N802
+        self, request: provider_pb2.CheckRequest, context: Any
+    ) -> provider_pb2.CheckResponse:
+        """As the other, with secrets kept."""
+        response = super().Check(request, context)
+        return provider_pb2.CheckResponse(
+            inputs=covered(response.inputs, request.news), failures=response.failures
+        )
+
+    def Create(  # noqa: N802
+        self, request: provider_pb2.CreateRequest, context: Any
+    ) -> provider_pb2.CreateResponse:
+        """As the other, with secrets kept."""
+        response = super().Create(request, context)
+        made = covered(response.properties, request.properties)
+        return provider_pb2.CreateResponse(id=response.id, properties=made)
+
+    def Update(  # noqa: N802
+        self, request: provider_pb2.UpdateRequest, context: Any
+    ) -> provider_pb2.UpdateResponse:
+        """As the other, with secrets kept."""
+        response = super().Update(request, context)
+        return provider_pb2.UpdateResponse(properties=covered(response.properties, request.news))
+
+    def Read(  # noqa: N802
+        self, request: provider_pb2.ReadRequest, context: Any
+    ) -> provider_pb2.ReadResponse:
+        """As the other, with secrets kept."""
+        response = super().Read(request, context)
+        return provider_pb2.ReadResponse(
+            id=response.id,
+            properties=covered(response.properties, request.properties),
+            inputs=covered(response.inputs, request.inputs),
+        )
+
+    @answering
+    def Construct(  # noqa: N802
+        self, request: provider_pb2.ConstructRequest, _context: Any
+    ) -> provider_pb2.ConstructResponse:
+        """A chart, with its objects where it can be rendered."""
+        return construct(request, self.kubernetes_version())
+
+    def kubernetes_version(self) -> str | None:
+        """Of the cluster, where there is one."""
+        return None
+
+
+def covered(answer: struct_pb2.Struct, asked: struct_pb2.Struct) -> struct_pb2.Struct:
+    """`answer` with everything marked as secret that is so in `asked`."""
+    return struct(_covered(json_format.MessageToDict(answer), json_format.MessageToDict(asked)))
+
+
+def _covered(value: Any, like: Any) -> Any:
+    if _is(value, _SECRET):
+        return value
+    if _is(like, _SECRET):
+        return {_SIGN: _SECRET, "value": value}
+    if isinstance(value, dict) and isinstance(like, dict):
+        return {name: _covered(inner, like.get(name)) for name, inner in value.items()}
+    if isinstance(value, list) and isinstance(like, list):
+        if len(value) == len(like):
+            return [_covered(*pair) for pair in zip(value, like, strict=True)]
+        return {_SIGN: _SECRET, "value": value} if _SECRET in json.dumps(like) else value
+    return value
+
+
+def _is(value: Any, sign: str) -> bool:
+    return isinstance(value, dict) and value.get(_SIGN) == sign
+
+
+def _settled(value: Any) -> Any:
+    """What an output is, once it is known; a secret stays one."""
+    if _is(value, _OUTPUT):
+        inner = _settled(value["value"]) if "value" in value else UNKNOWN
+        return {_SIGN: _SECRET, "value": inner} if value.get("secret") else inner
+    if isinstance(value, dict):
+        return {name: _settled(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_settled(one) for one in value]
+    return value
 
 
 class _Loader(yaml.CSafeLoader):
@@ -76,10 +177,11 @@ def construct(
     """
     if request.type != CHART:
         raise Refused(f"{request.type} is a component that the stand-in does not make")
-    inputs = plain(request.inputs)
+    sent = struct(_settled(json_format.MessageToDict(request.inputs)))
+    inputs = plain(sent)
     with grpc.insecure_channel(request.monitorEndpoint, options=_OPTIONS) as channel:
         monitor = resource_pb2_grpc.ResourceMonitorStub(channel)
-        urn = _component(monitor, request)
+        urn = _component(monitor, request, sent)
         if request.dryRun and holds_unknown(inputs):
             _say(engine_pb2.WARNING, "values are not known yet: its objects are not shown", urn)
         elif (found := find(inputs)) is None:
@@ -92,7 +194,9 @@ def construct(
                     urn,
                 )
         else:
-            _register(monitor, request, urn, render(found, inputs, kubernetes_version))
+            objects = render(found, inputs, kubernetes_version)
+            prefix = str(inputs.get("resourcePrefix") or request.name)
+            _register(monitor, request, urn, children(objects, prefix))
         monitor.RegisterResourceOutputs(
             resource_pb2.RegisterResourceOutputsRequest(urn=urn, outputs=struct({}))
         )
@@ -209,13 +313,15 @@ def children(objects: list[Properties], prefix: str) -> Iterator[tuple[str, str,
         yield token, f"{prefix}:{name}", thing, keeps
 
 
-def _component(monitor: Any, request: provider_pb2.ConstructRequest) -> str:
+def _component(
+    monitor: Any, request: provider_pb2.ConstructRequest, inputs: struct_pb2.Struct
+) -> str:
     answer = monitor.RegisterResource(
         resource_pb2.RegisterResourceRequest(
             type=request.type,
             name=request.name,
             parent=request.parent,
-            object=request.inputs,
+            object=inputs,
             dependencies=request.dependencies,
             providers=request.providers,
             protect=request.protect,
@@ -232,11 +338,10 @@ def _register(
     monitor: Any,
     request: provider_pb2.ConstructRequest,
     urn: str,
-    objects: list[Properties],
+    objects: Iterable[tuple[str, str, Properties, bool]],
 ) -> None:
     definitions: list[str] = []
-    prefix = str(plain(request.inputs).get("resourcePrefix") or request.name)
-    for token, name, thing, keeps in children(objects, prefix):
+    for token, name, thing, keeps in objects:
         sent = resource_pb2.RegisterResourceRequest(
             type=token,
             name=name,

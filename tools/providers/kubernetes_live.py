@@ -183,16 +183,6 @@ class LiveStandIn(StandIn):
                 raise
         return empty_pb2.Empty()
 
-    @answering
-    def Construct(  # noqa: N802
-        self, request: provider_pb2.ConstructRequest, _context: Any
-    ) -> provider_pb2.ConstructResponse:
-        """A chart, rendered for the server's version."""
-        version = None
-        if self.api is not None:
-            version = str(self.api.request("GET", "/version")["gitVersion"])
-        return kubernetes_charts.construct(request, version)
-
     def _try(self, inputs: Properties, manager: str) -> None:
         """What the server would say, as far as the preview can know it."""
         if self.api is None or holds_unknown(inputs):
@@ -203,6 +193,16 @@ class LiveStandIn(StandIn):
             # its namespace or its CRD comes with the same update
             if error.status != httpx.codes.NOT_FOUND:
                 raise
+
+
+class LiveWithCharts(kubernetes_charts.WithCharts, LiveStandIn):
+    """The same, which renders charts for the server's version."""
+
+    def kubernetes_version(self) -> str | None:
+        """As the server says."""
+        if self.api is None:
+            return None
+        return str(self.api.request("GET", "/version")["gitVersion"])
 
 
 def _apply(api: Api, inputs: Properties, manager: str, *, dry_run: bool = False) -> Object:

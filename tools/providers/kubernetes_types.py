@@ -8,8 +8,7 @@ from typing import Any
 
 import kubernetes_charts
 import kubernetes_live
-from pulumi.runtime.proto import provider_pb2
-from standin import UNKNOWN, Catalogue, Kind, Properties, Resource, StandIn, answering, serve
+from standin import UNKNOWN, Catalogue, Kind, Properties, Resource, StandIn, serve
 
 
 def _identifier(resource: Resource) -> str:
@@ -100,9 +99,14 @@ class Kubernetes(Catalogue):
         return super().replacing(kind, old, new) + different
 
     def _find(self, token: str) -> tuple[type, type] | None:
-        """The SDK's class; a resource of someone else's API group is any that has metadata."""
-        group = token.split(":")[1].rpartition("/")[0]
-        if "." in group and not group.endswith(".k8s.io"):
+        """The SDK's class; a resource of someone else's API group is any that has metadata.
+
+        So is the definition of a kind: in a schema the SDK writes `x_kubernetes_…` where charts,
+        and the API, have `x-kubernetes-…`.
+        """
+        group, name = token.split(":")[1].rpartition("/")[0], token.rpartition(":")[2]
+        others = "." in group and not group.endswith(".k8s.io")
+        if others or name == "CustomResourceDefinition":
             custom = import_module(f"{self.sdk}.apiextensions")
             return custom.CustomResource, custom.CustomResourceArgs
         return super()._find(token)
@@ -138,21 +142,14 @@ class Kubernetes(Catalogue):
         return outputs
 
 
-class PlannedStandIn(StandIn):
+class PlannedStandIn(kubernetes_charts.WithCharts, StandIn):
     """The provider protocol over no server at all."""
-
-    @answering
-    def Construct(  # noqa: N802
-        self, request: provider_pb2.ConstructRequest, _context: Any
-    ) -> provider_pb2.ConstructResponse:
-        """A chart, with its objects where it can be rendered."""
-        return kubernetes_charts.construct(request, None)
 
 
 if __name__ == "__main__":
     if kubernetes_live.is_asked_for():
         # a deletion waits for finalizers, which other operations may have to happen for
-        serve(kubernetes_live.LiveStandIn(Kubernetes()), threads=32)
+        serve(kubernetes_live.LiveWithCharts(Kubernetes()), threads=32)
     else:
         # each chart keeps one while its objects are made by others
         serve(PlannedStandIn(Kubernetes()), threads=32)
