@@ -331,10 +331,8 @@ def _kyverno(setting: Setting) -> Values:
         "backgroundController": controller("background"),
         "cleanupController": controller("cleanup"),
         "reportsController": controller("reports"),
-        # what it would leave behind refuses every pod once its own are gone: by finalizers instead
-        # of the hook
-        "webhooksCleanup": {"enabled": False, "autoDeleteWebhooks": {"enabled": True}},
-        "policyReportsCleanup": {"enabled": False},
+        # a hook; with the last policy, which goes before it, it takes its webhook for pods away
+        "webhooksCleanup": {"enabled": False},
     }
 
 

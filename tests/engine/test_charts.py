@@ -12,8 +12,12 @@ import kubernetes_charts
 import pytest
 import yaml
 from faults import Refused
+from google.protobuf import json_format
+from pulumi.runtime import rpc
+from standin import struct
 
 from stacks.offline import Offline
+from stacks.plan import packs
 
 FILES = {
     "Chart.yaml": "apiVersion: v2\nname: engine\nversion: 1.2.3\n",
@@ -76,6 +80,12 @@ chart = Chart(
     values=VALUES,
     opts=pulumi.ResourceOptions(provider=here, transforms=[keep_definitions]),
 )
+kubernetes.core.v1.Secret(
+    "token",
+    metadata={"name": "token", "namespace": "works"},
+    string_data={"token": pulumi.Output.secret("nobody may read this")},
+    opts=by,
+)
 kubernetes.apiextensions.CustomResource(
     "one",
     api_version="works.example/v1",
@@ -105,8 +115,10 @@ def with_charts(made: Offline, folder: Path) -> Offline:
 
 
 def resources(made: Offline, succeed: Callable[..., Any]) -> dict[str, dict[str, Any]]:
-    """Name → resource, as the state has them."""
-    exported = json.loads(succeed(made.pulumi("stack", "export")).stdout)
+    """Name → resource, as the state has them, in which no secret stands in plain."""
+    state = succeed(made.pulumi("stack", "export")).stdout
+    assert "nobody may read this" not in state
+    exported = json.loads(state)
     found = exported["deployment"].get("resources", [])
     return {one["urn"].rpartition("::")[2]: one for one in found}
 
@@ -115,7 +127,8 @@ def test_a_chart_that_is_not_here_stands_in_the_plan_and_is_told_of(
     project: Callable[[str], Offline], succeed: Callable[..., Any]
 ) -> None:
     made = project(program())
-    up = succeed(made.pulumi("up", "--yes", "--skip-preview"))
+    held = [part for pack in packs() for part in ("--policy-pack", pack)]
+    up = succeed(made.pulumi("up", "--yes", "--skip-preview", *held))
     assert "charts are not rendered" in up.stdout + up.stderr
     chart = resources(made, succeed)["engine"]
     assert chart["type"] == kubernetes_charts.CHART
@@ -161,6 +174,19 @@ def test_a_value_that_a_chart_does_not_know_is_refused(
     refused = made.pulumi("preview")
     assert refused.returncode != 0
     assert "engine knows no value image.tags, replica" in refused.stdout + refused.stderr
+
+
+def test_what_was_asked_as_a_secret_is_answered_as_one() -> None:
+    secret = {rpc._special_sig_key: rpc._special_secret_sig, "value": "x"}
+    asked = {"data": {"a": secret, "b": "y"}, "list": [secret, "z"]}
+    answer = {"data": {"a": "x", "b": "y"}, "list": ["x", "z"], "id": "1"}
+    kept = json_format.MessageToDict(kubernetes_charts.covered(struct(answer), struct(asked)))
+    assert kept == {**asked, "id": "1"}
+    longer = {"list": ["x", "z", "w"]}
+    (whole,) = json_format.MessageToDict(
+        kubernetes_charts.covered(struct(longer), struct(asked))
+    ).values()
+    assert whole == {**secret, "value": ["x", "z", "w"]}
 
 
 @pytest.mark.parametrize(

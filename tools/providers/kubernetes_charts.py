@@ -235,7 +235,9 @@ def render(
     Raises it too where a value is given that the chart does not know.
     """
     values = inputs.get("values") or {}
-    strange = list(unknown_values(values, defaults_of(chart)))
+    # with a schema a chart may know more than it has defaults for, and Helm heeds it
+    closed = _file_of(chart, "values.schema.json") != ""
+    strange = [] if closed else list(unknown_values(values, defaults_of(chart)))
     if strange:
         raise Refused(f"{chart.name} knows no value {', '.join(strange)}: it would change nothing")
     helm = shutil.which("helm")
@@ -265,18 +267,20 @@ def render(
 
 def defaults_of(chart: Path) -> Properties:
     """The `values.yaml` of a chart, in a folder or an archive."""
+    return yaml.load(_file_of(chart, "values.yaml"), Loader=_Loader) or {}  # noqa: S506
+
+
+def _file_of(chart: Path, name: str) -> str:
+    """The text of a file at the top of a chart, empty where there is none."""
     if chart.is_dir():
-        text = (chart / "values.yaml").read_text(encoding="utf-8")
-    else:
-        with tarfile.open(chart) as archive:
-            inner = next(
-                name
-                for name in archive.getnames()
-                if name.count("/") == 1 and name.endswith("/values.yaml")
-            )
-            file = archive.extractfile(inner)
-            text = file.read().decode() if file is not None else ""
-    return yaml.load(text, Loader=_Loader) or {}  # noqa: S506
+        path = chart / name
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+    with tarfile.open(chart) as archive:
+        for inner in archive.getnames():
+            if inner.count("/") == 1 and inner.endswith(f"/{name}"):
+                file = archive.extractfile(inner)
+                return file.read().decode() if file is not None else ""
+    return ""
 
 
 def unknown_values(
