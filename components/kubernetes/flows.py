@@ -141,9 +141,7 @@ IN_MESH = (TEAM, *(part for part in PLATFORM if part not in OUT_OF_MESH))
 GATEWAYS = ("serving",)
 """The parts out of the mesh that open tunnels to those in it."""
 
-RESERVED = frozenset(
-    {*PLATFORM, MESH, "default", "kube-system", "kube-public", "kube-node-lease"}
-)
+RESERVED = frozenset({*PLATFORM, MESH, "default", "kube-system", "kube-public", "kube-node-lease"})
 """Namespaces of the platform and of Kubernetes; a team's namespace bears the team's name."""
 
 _HTTPS = 443

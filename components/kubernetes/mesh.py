@@ -39,6 +39,7 @@ from components.kubernetes.flows import (
     Part,
     is_tunnelled,
 )
+from components.kubernetes.operator_table import SPACES
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Namespace, NamespaceArgs
 
@@ -46,10 +47,7 @@ SECURITY = "security.istio.io/v1"
 OUTSIDE: Mapping[str, str] = {"istio.io/dataplane-mode": "none"}
 """The label of a pod in a namespace of the mesh that is not in it: its webhook is called by the API
 server."""
-REASON = (
-    "istio-cni and ztunnel lay the mesh's ways on each node, in the network of its pods: that "
-    "takes the node's files and NET_ADMIN, which pods of the mesh then need not have"
-)
+REASON = SPACES[MESH].reason
 _MODEL = {"falaj/part": "model"}
 _RELEASE = "-release"
 _MONITORS: Mapping[str, tuple[Mapping[str, str], int]] = {
@@ -66,6 +64,8 @@ class MeshArgs:
 
     quota: TeamQuota
     """Of their namespace: ztunnel and istio-cni run on each node."""
+    space: Namespace | None = None
+    """Their namespace, where the operators made it for the charts already."""
     addresses: Addresses = field(default_factory=Addresses)
     wait_for: Sequence[pulumi.Resource] = ()
     """The definitions of Istio's and Prometheus' kinds."""
@@ -81,7 +81,7 @@ class Mesh(pulumi.ComponentResource):
     ) -> None:
         super().__init__("falaj:kubernetes:Mesh", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        space = Namespace(
+        space = args.space or Namespace(
             f"{name}-space",
             NamespaceArgs(
                 namespace=MESH,

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from components.kubernetes.flows import MESH
 from components.kubernetes.operators_settings import OperatorName
 from components.kubernetes.settings import TeamQuota
 
@@ -47,14 +48,16 @@ SPACES: Mapping[str, Space] = {
     "serving": Space(),
     "monitoring": Space(storage_gib=500),
     "external-secrets": Space(),
-    "admission": Space(),
+    "kyverno": Space(),
+    "queues": Space(),
     "certificates": Space(),
     "ingress": Space(),
     "backup": Space(),
-    "istio-system": Space(
+    MESH: Space(
         level="privileged",
-        reason="the mesh's agents write network rules into pods from the node, so that no pod "
-        "needs the right to do it itself",
+        reason="istio-cni and ztunnel lay the mesh's ways on each node, in the network of its "
+        "pods: that takes the node's files and NET_ADMIN, which pods of the mesh then need not "
+        "have",
     ),
     "node-agents": Space(
         level="privileged",
@@ -138,38 +141,39 @@ OPERATORS: Mapping[OperatorName, Operator] = {
     ),
     "istio-base": Operator(
         chart="base",
-        namespace="istio-system",
+        namespace=MESH,
         why="the kinds of the mesh",
         kinds=(
             *_kinds("networking.istio.io/v1", "DestinationRule", "Gateway", "VirtualService"),
             *_kinds("networking.istio.io/v1alpha3", "EnvoyFilter"),
             *_kinds("security.istio.io/v1", "AuthorizationPolicy", "PeerAuthentication"),
+            *_kinds("telemetry.istio.io/v1", "Telemetry"),
         ),
     ),
     "istiod": Operator(
         chart="istiod",
-        namespace="istio-system",
+        namespace=MESH,
         why="hands routes and certificates to the mesh",
         after=("istio-base",),
         pods={"pilot": Pods(cpu_millis=500, memory_mib=2048, replicas=2)},
     ),
     "istio-cni": Operator(
         chart="cni",
-        namespace="istio-system",
+        namespace=MESH,
         why="leads a pod's traffic into the mesh from the node",
         after=("istiod",),
         pods={"agent": Pods(cpu_millis=100, memory_mib=256, on_each_node=True)},
     ),
     "ztunnel": Operator(
         chart="ztunnel",
-        namespace="istio-system",
+        namespace=MESH,
         why="encrypts and authenticates what pods of the mesh say to each other",
         after=("istiod", "istio-cni"),
         pods={"proxy": Pods(cpu_millis=200, memory_mib=512, on_each_node=True)},
     ),
     "kyverno": Operator(
         chart="kyverno",
-        namespace="admission",
+        namespace="kyverno",
         why="judges signatures of images, which the API server cannot do itself",
         pods={
             "admission": Pods(cpu_millis=100, memory_mib=256, replicas=3),
@@ -196,7 +200,7 @@ OPERATORS: Mapping[OperatorName, Operator] = {
     ),
     "kueue": Operator(
         chart="kueue",
-        namespace="training",
+        namespace="queues",
         why="lets jobs wait until their team's quota has room",
         after=("cert-manager",),
         pods={"controller": Pods(cpu_millis=500, memory_mib=512, replicas=2)},
@@ -264,7 +268,7 @@ NEEDED_BY: Mapping[str, tuple[OperatorName, ...]] = {
     "certificates": ("cert-manager",),
     "secrets": ("external-secrets",),
     "monitoring": ("kube-prometheus-stack", "external-secrets"),
-    "mesh": ("istio-base", "istiod", "istio-cni", "ztunnel"),
+    "mesh": ("istio-base", "istiod", "istio-cni", "ztunnel", "kube-prometheus-stack"),
     "signatures": ("kyverno",),
     "queues": ("kueue",),
     "training": (

@@ -22,6 +22,7 @@ from typing import Any
 import pulumi
 
 from components.images import Mirror, Reference, reference
+from components.kubernetes import mesh
 from components.kubernetes.flows import TENANCY
 from components.kubernetes.operator_table import OPERATORS, Pods
 from components.kubernetes.operators_settings import OperatorName
@@ -196,6 +197,7 @@ def _kube_prometheus_stack(setting: Setting) -> Values:
                 "resources": resources("reloader"),
             },
             "resources": resources("operator"),
+            "podLabels": dict(mesh.OUTSIDE),
             # else two hooks would write the certificate
             "admissionWebhooks": {
                 "patch": {"enabled": False},
@@ -257,6 +259,7 @@ def _metrics_server(setting: Setting) -> Values:
         "replicas": setting.replicas(pods),
         "podDisruptionBudget": {"enabled": setting.large, "minAvailable": 1},
         "resources": _resources(pods),
+        "podLabels": dict(mesh.OUTSIDE),
         # without it the API server would not check whom it asks
         "tls": {"type": "cert-manager"},
         "apiService": {"insecureSkipTLSVerify": False},
@@ -274,10 +277,10 @@ def _istio_base(setting: Setting) -> Values:
 def _istiod(setting: Setting) -> Values:
     pods = _pods("istiod", "pilot")
     return {
-        "profile": "ambient",
+        **mesh.values()["istiod"],
         "image": str(setting.image("istio-pilot")),
-        "autoscaleEnabled": False,
-        "replicaCount": setting.replicas(pods),
+        "autoscaleMin": setting.replicas(pods),
+        "autoscaleMax": setting.replicas(pods),
         "resources": _resources(pods),
         "global": {
             "proxy": {"image": str(setting.image("istio-proxyv2"))},
@@ -290,7 +293,7 @@ def _istiod(setting: Setting) -> Values:
 
 def _istio_cni(setting: Setting) -> Values:
     return {
-        "profile": "ambient",
+        **mesh.values()["cni"],
         "image": str(setting.image("istio-install-cni")),
         "resources": _resources(_pods("istio-cni", "agent")),
     }
@@ -298,6 +301,7 @@ def _istio_cni(setting: Setting) -> Values:
 
 def _ztunnel(setting: Setting) -> Values:
     return {
+        **mesh.values()["ztunnel"],
         "image": str(setting.image("istio-ztunnel")),
         "resources": _resources(_pods("ztunnel", "proxy")),
     }

@@ -152,6 +152,7 @@ class Operators(pulumi.ComponentResource):
                 addresses=self._args.addresses,
                 level=shape.level,
                 reason=shape.reason,
+                mesh=self._args.needs.mesh,
             ),
             pulumi.ResourceOptions(parent=self),
         )

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, StringConstraints, model_validator
 
+from components.kubernetes.signature_settings import ENFORCED
 from components.section import Section
 
 OperatorName = Literal[
@@ -41,7 +42,7 @@ MESH: tuple[OperatorName, ...] = ("istio-base", "istiod", "istio-cni", "ztunnel"
 
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=10)]
 
-GUARDED = ("staging", "prod")
+GUARDED = ENFORCED
 """Environments in which images must be signed, objects are backed up, and a controller that goes
 away must be missed by nobody."""
 

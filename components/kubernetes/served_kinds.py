@@ -2,16 +2,14 @@
 
 Owns the judgement over what a cluster says of itself (`discovery`), and a thin reader of that. A
 kind counts if the cluster serves it in the version that our objects name, or if a chart of the same
-update brings it. Kubernetes' own kinds are asked after too: a cluster that is too old for admission
-by policies would take the rest and guard nothing.
+update brings it. Leaves to `stacks/cluster_access.py` whether the cluster may be deployed to at all,
+and which versions of Kubernetes have the kinds of its own.
 
 On a cluster: ``kubectl get --raw /apis`` shows what is read here.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
 import os
 import ssl
@@ -24,8 +22,8 @@ from typing import Any
 
 import httpx
 import pulumi
-import yaml
 
+from components.kubernetes.kubeconfig import Kubeconfig
 from components.kubernetes.operator_table import OPERATORS, ServedKind
 from components.kubernetes.operators_settings import (
     Needs,
@@ -34,14 +32,6 @@ from components.kubernetes.operators_settings import (
     wanted,
 )
 
-OLDEST = (1, 30)
-"""Of Kubernetes: its policies of admission are stable from there on."""
-
-BUILT_IN: tuple[ServedKind, ...] = (
-    ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy"),
-    ("autoscaling/v2", "HorizontalPodAutoscaler"),
-    ("policy/v1", "PodDisruptionBudget"),
-)
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _SECONDS = 20.0
 _TOKEN_SECONDS = 60.0
@@ -55,8 +45,6 @@ class ClusterProblem(Exception):  # noqa: N818
 class Cluster:
     """What a cluster says of itself."""
 
-    version: str
-    """Such as ``v1.36.3``."""
     kinds: Mapping[str, frozenset[str]]
     """Kind with its group, such as ``RayCluster.ray.io`` → the versions in which it is served."""
 
@@ -88,27 +76,13 @@ def problems_of_cluster(cluster: Cluster, needed: Sequence[Wanted]) -> list[str]
 
     A kind that a chart of this update brings is not asked after, whatever is there now.
     """
-    problems = []
-    numbers = cluster.version.removeprefix("v").split(".")[:2]
-    found = tuple(int("".join(filter(str.isdigit, one)) or 0) for one in numbers)
-    if found < OLDEST:
-        problems.append(
-            f"the cluster is Kubernetes {cluster.version}, and the platform needs "
-            f"{'.'.join(map(str, OLDEST))} or later: its policies of admission are not stable "
-            "before; upgrade the cluster"
-        )
-    else:
-        problems += [
-            f"{api_version} {kind} is one of Kubernetes' own kinds, and the cluster does not serve "
-            "it: the API is switched off; let the API server serve it"
-            for api_version, kind in BUILT_IN
-            if _is_missing(cluster, api_version, kind)
-        ]
-    for one in needed:
-        for api_version, kind in one.kinds if one.installed else ():
-            if _is_missing(cluster, api_version, kind):
-                problems.append(_told(cluster, one, api_version, kind))
-    return problems
+    return [
+        _told(cluster, one, api_version, kind)
+        for one in needed
+        if one.installed
+        for api_version, kind in one.kinds
+        if _is_missing(cluster, api_version, kind)
+    ]
 
 
 def _is_missing(cluster: Cluster, api_version: str, kind: str) -> bool:
@@ -150,7 +124,7 @@ def checked(
     return pulumi.Output.from_input(kubeconfig).apply(look)
 
 
-def cluster_of(version: str, discovery: Sequence[Mapping[str, Any]]) -> Cluster:
+def cluster_of(discovery: Sequence[Mapping[str, Any]]) -> Cluster:
     """What the documents of discovery (`APIGroupDiscoveryList`, v2) say, those of /api and /apis.
 
     A version whose server does not answer (`freshness: Stale`) does not count.
@@ -165,109 +139,71 @@ def cluster_of(version: str, discovery: Sequence[Mapping[str, Any]]) -> Cluster:
                 for resource in version_of_group.get("resources", ()):
                     if kind := resource.get("responseKind", {}).get("kind"):
                         kinds.setdefault(f"{kind}.{name}", set()).add(version_of_group["version"])
-    return Cluster(version=version, kinds={kind: frozenset(them) for kind, them in kinds.items()})
+    return Cluster(kinds={kind: frozenset(them) for kind, them in kinds.items()})
 
 
 # --- the reader -----------------------------------------------------------------------------------
 
 
 def read_cluster(kubeconfig: str) -> Cluster:
-    """Asks the cluster of the current context, read-only. Raises `ClusterProblem`."""
-    server, user, verify = _way_in(kubeconfig)
-    with (
-        _client_certificate(user) as certificate,
-        contextlib.ExitStack() as open_things,
-    ):
-        if certificate:
-            verify.load_cert_chain(certificate)
-        token = user.get("token") or _token_of(user)
-        client = open_things.enter_context(
-            httpx.Client(
-                base_url=server,
-                verify=verify,
-                timeout=_SECONDS,
-                headers={"Authorization": f"Bearer {token}"} if token else {},
-            )
-        )
-        try:
-            version = client.get("/version").raise_for_status().json()["gitVersion"]
+    """Asks the cluster of the current context, read-only.
+
+    Raises `KubeconfigError`, and `ClusterProblem` where it does not answer as it should.
+    """
+    access = Kubeconfig.of(kubeconfig)
+    token = access.token or _token_of(access)
+    try:
+        with httpx.Client(
+            base_url=access.server,
+            verify=_trust(access),
+            timeout=_SECONDS,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+        ) as client:
             documents = [
                 client.get(root, headers={"Accept": _DISCOVERY}).raise_for_status().json()
                 for root in ("/api", "/apis")
             ]
-        except httpx.HTTPStatusError as error:
-            raise ClusterProblem(
-                f"the cluster at {server} answers {error.response.status_code}: whoever the "
-                "kubeconfig names may not read its API; check its token or certificate"
-            ) from error
-        except httpx.HTTPError as error:
-            raise ClusterProblem(
-                f"the cluster at {server} does not answer ({error}): run where it can be reached, "
-                "and check the kubeconfig"
-            ) from error
-    return cluster_of(version, documents)
-
-
-def _way_in(kubeconfig: str) -> tuple[str, Mapping[str, Any], ssl.SSLContext]:
-    """Server, user and trust of the current context."""
-    try:
-        content = yaml.safe_load(kubeconfig)
-        context = _named(content["contexts"], content["current-context"])["context"]
-        cluster = _named(content["clusters"], context["cluster"])["cluster"]
-        user = _named(content["users"], context["user"])["user"]
-        authority = cluster.get("certificate-authority-data")
-        verify = ssl.create_default_context(
-            cadata=base64.b64decode(authority).decode() if authority else None
-        )
-        return str(cluster["server"]), user, verify
-    except (KeyError, TypeError, ValueError, yaml.YAMLError, ssl.SSLError) as error:
+    except httpx.HTTPStatusError as error:
         raise ClusterProblem(
-            f"the kubeconfig cannot be used ({error!r}): it must hold one current context with "
-            "its cluster, user and certificate authority; kubectl config view --raw --minify"
-            " --flatten prints such a one"
+            f"the cluster at {access.server} answers {error.response.status_code}: whoever the "
+            "kubeconfig names may not read its API; check its token or certificate"
         ) from error
+    except httpx.HTTPError as error:
+        raise ClusterProblem(
+            f"the cluster at {access.server} does not answer ({error}): run where it can be "
+            "reached, and check the kubeconfig"
+        ) from error
+    return cluster_of(documents)
 
 
-def _named(entries: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
-    for entry in entries:
-        if entry["name"] == name:
-            return entry
-    raise KeyError(name)
+def _trust(access: Kubeconfig) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=access.authority or None)
+    if access.certificate:
+        with tempfile.TemporaryDirectory(prefix="falaj-") as folder:  # OpenSSL reads files alone
+            path = Path(folder) / "client.pem"
+            path.touch(mode=0o600)
+            path.write_text(access.certificate)
+            context.load_cert_chain(path)
+    return context
 
 
-@contextlib.contextmanager
-def _client_certificate(user: Mapping[str, Any]) -> Iterator[Path | None]:
-    if "client-certificate-data" not in user:
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="falaj-") as folder:  # OpenSSL reads files alone
-        path = Path(folder) / "client.pem"
-        path.touch(mode=0o600)
-        parts = (user["client-certificate-data"], user["client-key-data"])
-        path.write_bytes(b"".join(base64.b64decode(part) for part in parts))
-        yield path
-
-
-def _token_of(user: Mapping[str, Any]) -> str:
+def _token_of(access: Kubeconfig) -> str:
     """The token that the kubeconfig's command prints (ExecCredential), empty without a command."""
-    if "exec" not in user:
+    if not access.command:
         return ""
-    asked = user["exec"]
-    given = {one["name"]: one["value"] for one in asked.get("env") or ()}
-    about = {"apiVersion": asked["apiVersion"], "kind": "ExecCredential", "spec": {}}
-    command = [asked["command"], *(asked.get("args") or ())]
+    about = {"apiVersion": access.protocol, "kind": "ExecCredential", "spec": {}}
     try:
         printed = subprocess.run(
-            command,
+            [access.command, *access.arguments],
             capture_output=True,
             text=True,
             check=True,
             timeout=_TOKEN_SECONDS,
-            env={**os.environ, **given, "KUBERNETES_EXEC_INFO": json.dumps(about)},
+            env={**os.environ, **access.variables, "KUBERNETES_EXEC_INFO": json.dumps(about)},
         ).stdout
         return str(json.loads(printed)["status"]["token"])
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
         said = getattr(error, "stderr", "") or repr(error)
         raise ClusterProblem(
-            f"the kubeconfig's command `{command[0]}` gives no token: {str(said).strip()[:300]}"
+            f"the kubeconfig's command `{access.command}` gives no token: {str(said).strip()[:300]}"
         ) from error

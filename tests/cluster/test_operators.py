@@ -6,11 +6,12 @@ nothing here shows that an operator works.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import definitions
 import kubernetes_charts
 import kubernetes_live
 import pytest
@@ -271,7 +272,6 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 def story(
     plane: ControlPlane,
     charts: Path,
-    listed_modules: Callable[[str], dict[str, Any]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Story:
     """Makes all operators, looks, makes them again, and takes them away."""
@@ -294,7 +294,7 @@ def story(
         refused = program.preview()
         told.refused = refused.stdout + refused.stderr
         assert refused.returncode != 0
-        for definition in listed_modules("crds.ini")["cert-manager"].definitions():
+        for definition in definitions.modules("crds.ini")["cert-manager"].definitions():
             api.create(definition)
         up = program.up()
         assert up.returncode == 0, up.stdout + up.stderr

@@ -28,7 +28,10 @@ from components.kubernetes.flows import (
 )
 
 ADDRESSES = Addresses(
-    services=("10.64.0.0/16",), clients=("172.16.0.0/12",), api_server=("10.96.0.1/32",)
+    services=("10.64.0.0/16",),
+    clients=("172.16.0.0/12",),
+    api_server=("10.96.0.1/32",),
+    nodes=("10.32.0.0/16",),
 )
 OUTSIDE = {
     "clients": "172.16.5.6",
@@ -36,6 +39,7 @@ OUTSIDE = {
     "api-server": "10.96.0.1",
     "credentials": "169.254.170.23",
     "probes": "169.254.7.127",
+    "nodes": "10.32.1.2",
 }
 INTERNET = "203.0.113.7"
 
@@ -215,29 +219,17 @@ def test_a_flow_to_nowhere_makes_no_policy() -> None:
     assert "to-services" in policies(TEAM, ADDRESSES)
 
 
-<<<<<<< HEAD
-=======
-def test_the_api_server_reaches_webhooks_and_nobody_else_does_by_that() -> None:
-    """Without addresses of it an empty list of peers would let everybody in."""
-    (rule,) = policies("training", ADDRESSES)["from-api-server"]["ingress"]
-    assert rule["from"] == [{"ipBlock": {"cidr": "10.96.0.1/32"}}]
-    assert [port["port"] for port in rule["ports"]] == [9443]
-    assert "from-api-server" not in policies("training", Addresses())
-    assert "from-api-server" not in policies(TEAM, ADDRESSES)
+def test_without_addresses_nobody_comes_in_from_the_api_server() -> None:
+    """An empty list of peers would let everybody in."""
+    assert "from-api-server" in policies("queues", ADDRESSES)
+    assert "from-api-server" not in policies("queues", Addresses())
 
 
 def test_only_monitoring_reaches_the_nodes() -> None:
-    addresses = Addresses(nodes=("10.64.8.0/21",))
-    reaching = {part for part in (TEAM, *PLATFORM) if "to-nodes" in policies(part, addresses)}
+    reaching = {part for part in (TEAM, *PLATFORM) if "to-nodes" in policies(part, ADDRESSES)}
     assert reaching == {"monitoring"}
-    assert "to-nodes" not in policies("monitoring", ADDRESSES)
 
 
-def test_the_parts_live_in_the_namespaces_that_identities_know() -> None:
-    assert set(PLATFORM) <= PLATFORM_NAMESPACES
-
-
->>>>>>> 606a817 (Prove values on the charts that Go modules hold, and on a real API server)
 def test_each_flow_joins_parts_that_there_are_and_says_why() -> None:
     for flow in FLOWS:
         assert {flow.source, flow.destination} <= set(PARTS)

@@ -19,10 +19,9 @@ from components.aws.ingress import SERVICE_ACCOUNT as INGRESS_ACCOUNT
 from components.aws.scope import Scope
 from components.aws.settings.cluster import ClusterSettings
 from components.aws.settings.controllers import CONTROLLERS
-from components.aws.settings.identity import PLATFORM_NAMESPACES
 from components.aws.system_pods import system_pods
 from components.images import Lock, Mirror, NotLockedError, made_up, read_catalogue
-from components.kubernetes import flows
+from components.kubernetes import flows, mesh
 from components.kubernetes.admission import Admission, AdmissionArgs
 from components.kubernetes.flows import Addresses
 from components.kubernetes.operator_table import (
@@ -288,8 +287,8 @@ def test_the_load_balancer_controller_calls_nothing_that_has_no_endpoint() -> No
 
 
 def test_each_namespace_is_closed_like_the_others_and_few_reach_into_the_node() -> None:
-    assert set(SPACES) <= set(flows.PLATFORM) <= PLATFORM_NAMESPACES
-    assert set(PRIVILEGED) == {"istio-system", "node-agents"}
+    assert set(SPACES) <= {*flows.PLATFORM, flows.MESH} <= flows.RESERVED
+    assert set(PRIVILEGED) == {flows.MESH, "node-agents"}
     for reason in PRIVILEGED.values():
         assert len(reason) > 20
 
@@ -297,11 +296,15 @@ def test_each_namespace_is_closed_like_the_others_and_few_reach_into_the_node() 
 def test_the_api_server_reaches_every_webhook_and_the_nodes_let_it() -> None:
     ports = {port for flow in flows.FLOWS if flow.source == "api-server" for port in flow.ports}
     assert ports <= set(ClusterSettings.model_fields["webhook_ports"].get_default())
-    asked = {flow.destination for flow in flows.FLOWS if flow.source == "api-server"}
+    asked = {
+        flows.PARTS[flow.destination].namespace[flows.NAMESPACE]  # type: ignore[union-attr]
+        for flow in flows.FLOWS
+        if flow.source == "api-server"
+    }
     webhooks = {
         operator.namespace
         for name, operator in OPERATORS.items()
-        if name not in ("istio-base", "istio-cni", "ztunnel", "velero")
+        if name not in ("istio-base", "istio-cni", "ztunnel", "velero", "kuberay-operator")
         and operator.namespace not in (CLUSTERS_OWN, "node-agents")
     }
     assert webhooks == asked
@@ -312,8 +315,8 @@ def test_a_quota_holds_two_versions_of_every_pod_side_by_side() -> None:
     many = quota_of("node-agents", NAMES, most_nodes=300)
     assert few.memory_quota_gib < many.memory_quota_gib
     assert many.pod_quota == 2 * 3 * 300
-    ours = quota_of("training", NAMES, most_nodes=3)
-    assert ours.cpu_quota * 1000 >= 2 * (2 * 100 + 2 * 500)
+    ours = quota_of("queues", NAMES, most_nodes=3)
+    assert ours.cpu_quota * 1000 >= 2 * 2 * 500
 
 
 def test_only_the_namespaces_of_what_is_made_are_made() -> None:
@@ -388,6 +391,15 @@ def test_kueue_holds_back_jobs_of_teams_and_no_pod_of_the_platform() -> None:
     assert '"falaj/tenancy": "team"' in text
     assert '"pod"' not in text
     assert values["controllerManager"]["featureGates"] == [{"name": "Gate", "enabled": False}]
+
+
+def test_pods_that_the_api_server_calls_are_not_in_the_mesh() -> None:
+    """It speaks no mutual TLS of the mesh: a namespace is out of it, or the pod is."""
+    for name, part in (("kube-prometheus-stack", "prometheusOperator"), ("metrics-server", "")):
+        values = values_of(name, setting())  # type: ignore[arg-type]
+        assert (values[part] if part else values)["podLabels"] == dict(mesh.OUTSIDE)
+    called = {flow.destination for flow in flows.FLOWS if flow.source == "api-server"}
+    assert called - {"istiod", "monitoring"} <= flows.OUT_OF_MESH.keys()
 
 
 def test_karpenter_asks_for_no_prices_where_there_is_no_way_out() -> None:
