@@ -241,7 +241,7 @@ def _kube_prometheus_stack(setting: Setting) -> Values:
                 "resources": resources("grafana-sidecar"),
             },
             "admin": {
-                "existingSecret": GRAFANA_ADMIN,
+                "existingSecret": GRAFANA_ADMIN,  # pragma: allowlist secret
                 "userKey": "admin-user",
                 "passwordKey": "admin-password",
             },

@@ -2,8 +2,8 @@
 
 Owns the judgement over what a cluster says of itself (`discovery`), and a thin reader of that. A
 kind counts if the cluster serves it in the version that our objects name, or if a chart of the same
-update brings it. Leaves to `stacks/cluster_access.py` whether the cluster may be deployed to at all,
-and which versions of Kubernetes have the kinds of its own.
+update brings it. Leaves to `stacks/cluster_access.py` whether the cluster may be deployed to at
+all, and which versions of Kubernetes have the kinds of its own.
 
 On a cluster: ``kubectl get --raw /apis`` shows what is read here.
 """
