@@ -5,11 +5,13 @@ pods ask for, how many there are, and that none of its hooks is needed: `helm.v4
 Certificates of webhooks come from cert-manager where a chart would otherwise make them up while it
 is rendered, anew at each update.
 
-The keys were read in the charts' public `values.yaml`, not always of the very version pinned in
-`components/images.yaml`, since no chart can be had on a closed machine. Helm is silent about a key
-that a chart does not read, so on a machine that reaches the registry, for each chart:
-``helm show values oci://<registry>/falaj-<environment>/charts/<chart> --version <version>`` beside
-the values here, and ``helm template … -f values.yaml`` whose pods have these images and limits.
+Helm is silent about a key that a chart does not read. The charts that a Go module holds are
+rendered with these values by `tests/cluster/test_operators.py`, in the version pinned or the
+nearest one. Of the others, which no closed machine has, keys were read in their public
+`values.yaml`, not always of the version pinned in `components/images.yaml`. Where the registry can
+be reached, ``helm pull oci://<registry>/falaj-<environment>/charts/<chart> --version <version> -d
+charts`` for each, then ``FALAJ_CHARTS=charts falaj plan --offline -s <environment>``, which refuses
+a key that a chart does not know.
 """
 
 from __future__ import annotations
