@@ -243,9 +243,9 @@ def _kube_prometheus_stack(setting: Setting) -> Values:
                 "resources": resources("grafana-sidecar"),
             },
             "admin": {
-                "existingSecret": GRAFANA_ADMIN,  # pragma: allowlist secret
+                "existingSecret": GRAFANA_ADMIN,
                 "userKey": "admin-user",
-                "passwordKey": "admin-password",
+                "passwordKey": "admin-password",  # pragma: allowlist secret
             },
             "initChownData": {"enabled": False},
             "testFramework": {"enabled": False},
