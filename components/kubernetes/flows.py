@@ -100,6 +100,7 @@ PARTS: Mapping[str, Part | Outside] = {
     "feature-store": _platform("feature-store"),
     "external-secrets": _platform("external-secrets"),
     "logging": _platform("logging"),
+    "backup": _platform("backup"),
     MESH: _platform(MESH),
     "istiod": _platform(MESH, app="istiod"),
     "ztunnel": _platform(MESH, app="ztunnel"),
@@ -142,7 +143,10 @@ GATEWAY_PORT = 8443
 _METRICS = (6000, 8080, 9090)
 _DATA = (5432, 6379, 9098)
 _EVERYONE = (TEAM, *PLATFORM)
-_ASK_THE_API = ("training", "serving", "monitoring", "orchestration", "external-secrets", "logging")
+_ASK_THE_API = (
+    *("training", "serving", "monitoring", "orchestration", "external-secrets", "logging"),
+    "backup",
+)
 
 FLOWS: tuple[Flow, ...] = (
     *(

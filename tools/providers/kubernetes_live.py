@@ -5,6 +5,7 @@ on loopback: tests start one. A cluster of anybody's is left to Pulumi's own pro
 
 As that provider does, it applies on the server's side under a field manager of each resource, asks
 the server at preview (a dry run), finds kinds by discovery and waits until what it deletes is gone.
+A patch (`StorageClassPatch`) needs an object that is there, and leaves it there when it goes.
 Unlike it, it does not wait for a Deployment to be ready, and renders no charts.
 """
 
@@ -123,6 +124,8 @@ class LiveStandIn(StandIn):
         inputs = plain(request.properties)
         if self.api is None:
             return super().Create(request, context)
+        if _is_patch(request.urn) and self.api.get(_object(inputs)) is None:
+            raise Refused(f"{name_of_urn(request.urn)}: there is no {_identifier(inputs)} to patch")
         manager = f"pulumi-kubernetes-{hashlib.sha256(request.urn.encode()).hexdigest()[:8]}"
         if request.preview:
             self._try(inputs, manager)
@@ -174,13 +177,27 @@ class LiveStandIn(StandIn):
         """Deletes, and waits until finalizers let go."""
         if self.api is None:
             return super().Delete(request, context)
-        thing = _object(plain(request.properties))
+        previous = plain(request.properties)
+        thing = _object(previous)
+        if _is_patch(request.urn):
+            self._let_go(thing, str(previous.get(_MANAGER)))
+            return empty_pb2.Empty()
         try:
             self.api.delete(thing, seconds=request.timeout or _DELETE_SECONDS)
         except ApiError as error:
             if error.reason != "NoKind":
                 raise
         return empty_pb2.Empty()
+
+    def _let_go(self, thing: Object, manager: str) -> None:
+        """The object stays; what `manager` has written into it goes."""
+        if self.api is None or self.api.get(thing) is None:
+            return
+        kept = {
+            key: thing["metadata"][key] for key in ("name", "namespace") if key in thing["metadata"]
+        }
+        bare = {"apiVersion": thing["apiVersion"], "kind": thing["kind"], "metadata": kept}
+        self.api.apply(bare, manager=manager, force=True)
 
     def _try(self, inputs: Properties, manager: str) -> None:
         """What the server would say, as far as the preview can know it."""
@@ -192,6 +209,11 @@ class LiveStandIn(StandIn):
             # its namespace or its CRD comes with the same update
             if error.status != httpx.codes.NOT_FOUND:
                 raise
+
+
+def _is_patch(urn: str) -> bool:
+    """Whether a resource changes what somebody else has made, and does not make it."""
+    return urn.split("::")[2].rpartition("$")[2].endswith("Patch")
 
 
 def _apply(api: Api, inputs: Properties, manager: str, *, dry_run: bool = False) -> Object:
