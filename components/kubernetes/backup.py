@@ -113,6 +113,10 @@ class ClusterBackup(pulumi.ComponentResource):
             )
         ]
         if args.bucket is not None:
+            snapshots: dict[str, Any] = {
+                "provider": PROVIDER,
+                "config": {"region": args.bucket.region},
+            }
             locations.append(
                 CustomResource(
                     f"{name}-snapshots",
@@ -120,7 +124,7 @@ class ClusterBackup(pulumi.ComponentResource):
                     kind="VolumeSnapshotLocation",
                     metadata=_metadata(SNAPSHOTS, args),
                     # of EBS: a snapshot is under the key of its volume
-                    spec={"provider": PROVIDER, "config": {"region": args.bucket.region}},
+                    spec=snapshots,
                     opts=first,
                 )
             )

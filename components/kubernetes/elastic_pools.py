@@ -96,14 +96,15 @@ def _class_of(pool: Manifest) -> str:
 
 
 def _applied(name: str, manifest: Manifest, opts: pulumi.ResourceOptions) -> CustomResource:
+    metadata: Any = {
+        "name": manifest.name,
+        "labels": {"app.kubernetes.io/managed-by": "pulumi"},
+    }
     return CustomResource(
         name,
         api_version=manifest.api_version,
         kind=manifest.kind,
-        metadata={
-            "name": manifest.name,
-            "labels": {"app.kubernetes.io/managed-by": "pulumi"},
-        },
+        metadata=metadata,
         spec=dict(manifest.spec),
         opts=opts,
     )

@@ -93,10 +93,11 @@ class GpuPlugin(pulumi.ComponentResource):
         for called, pools in groups.items():
             sharing = args.sharing.get(pools[0])
             told = json.dumps(config(sharing), sort_keys=True)
+            data: dict[str, Any] = {_FILE: told}
             file = kubernetes.core.v1.ConfigMap(
                 f"{name}-{called}-config",
                 metadata=_metadata(called),
-                data={_FILE: told},
+                data=data,
                 opts=child,
             )
             self.ready.append(

@@ -125,18 +125,24 @@ class SecretStores(pulumi.ComponentResource):
                 f"{name}-{namespace}",
                 api_version=API_VERSION,
                 kind=KIND,
-                metadata={
-                    "name": self.names[namespace],
-                    "labels": {"app.kubernetes.io/managed-by": "pulumi"},
-                },
-                spec={
-                    # by name: a label can be put on another namespace
-                    "conditions": [{"namespaces": [namespace]}],
-                    "provider": args.source.provider(namespace, folder),
-                    "retrySettings": {"maxRetries": 5, "retryInterval": "10s"},
-                },
+                metadata=_metadata(self.names[namespace]),
+                spec=store_spec(args.source, namespace, folder),
                 opts=child,
             )
             for namespace, folder in args.folders.items()
         ]
         self.register_outputs({})
+
+
+def store_spec(source: SecretsManager | Vault, namespace: str, folder: str) -> dict[str, Any]:
+    """The `spec` of the store of `namespace`."""
+    return {
+        # by name: a label can be put on another namespace
+        "conditions": [{"namespaces": [namespace]}],
+        "provider": source.provider(namespace, folder),
+        "retrySettings": {"maxRetries": 5, "retryInterval": "10s"},
+    }
+
+
+def _metadata(name: str) -> Any:
+    return {"name": name, "labels": {"app.kubernetes.io/managed-by": "pulumi"}}

@@ -79,10 +79,7 @@ class StorageClasses(pulumi.ComponentResource):
             # a mark that somebody else has set is taken from them by force
             kubernetes.storage.v1.StorageClassPatch(
                 f"{name}-{other}-not-default",
-                metadata={
-                    "name": other,
-                    "annotations": {_MARK: "false", "pulumi.com/patchForce": "true"},
-                },
+                metadata=_metadata(other, {_MARK: "false", "pulumi.com/patchForce": "true"}),
                 opts=pulumi.ResourceOptions(parent=self),
             )
             for other in args.settings.not_default
@@ -98,11 +95,9 @@ class StorageClasses(pulumi.ComponentResource):
         return [
             kubernetes.storage.v1.StorageClass(
                 f"{name}-{noun}",
-                metadata={
-                    "name": noun,
-                    "labels": dict(_MANAGED_BY),
-                    "annotations": {_MARK: "true" if noun == DEFAULT else "false"},
-                },
+                metadata=_metadata(
+                    noun, {_MARK: "true" if noun == DEFAULT else "false"}, made=True
+                ),
                 provisioner=disks.provisioner,
                 parameters=disks.parameters,
                 reclaim_policy=policy,
@@ -128,15 +123,11 @@ def allowed_classes(args: StorageClassesArgs) -> list[str]:
 def _only(
     name: str, args: StorageClassesArgs, child: pulumi.ResourceOptions
 ) -> list[pulumi.Resource]:
+    declared = json.dumps(args.settings.existing, sort_keys=True)
     policy = kubernetes.admissionregistration.v1.ValidatingAdmissionPolicy(
         f"{name}-policy",
-        metadata={
-            "name": _POLICY,
-            # what was declared stands where an auditor reads the rule
-            "annotations": {
-                "falaj/declared-encryption": json.dumps(args.settings.existing, sort_keys=True)
-            },
-        },
+        # what was declared stands where an auditor reads the rule
+        metadata=_metadata(_POLICY, {"falaj/declared-encryption": declared}, made=True),
         spec=_policy(allowed_classes(args)),
         opts=child,
     )
@@ -147,7 +138,7 @@ def _only(
     return [
         kubernetes.admissionregistration.v1.ValidatingAdmissionPolicyBinding(
             f"{name}-policy-binding",
-            metadata={"name": _POLICY},
+            metadata=_metadata(_POLICY, {}, made=True),
             spec=binding,
             opts=child,
         )
@@ -185,3 +176,11 @@ def _policy(allowed: Sequence[str]) -> Any:
             }
         ],
     }
+
+
+def _metadata(name: str, annotations: Mapping[str, str], *, made: bool = False) -> Any:
+    metadata: Any = {"name": name}
+    if annotations:
+        metadata["annotations"] = dict(annotations)
+    # of what is somebody else's and only patched, no label says that we manage it
+    return metadata | ({"labels": dict(_MANAGED_BY)} if made else {})
