@@ -158,7 +158,8 @@ def _lifetime(shape: ElasticPoolSettings) -> dict[str, str]:
         # expiry is forceful: it would end a job, however long it has run
         return {"expireAfter": "Never", "terminationGracePeriod": f"{shape.job_hours}h"}
     if shape.purpose == "workspaces":
-        # a day to save one's work in, from when the node is due for a new image
+        # a day to save one's work in, from when the node is due for a new image: for pods that
+        # bear karpenter.sh/do-not-disrupt, others are moved at once
         return {"expireAfter": "720h", "terminationGracePeriod": "24h"}
     return {"expireAfter": "720h", "terminationGracePeriod": "1h"}
 

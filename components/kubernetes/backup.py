@@ -34,7 +34,7 @@ from components.kubernetes.backup_settings import (
 )
 
 NAMESPACE = "backup"
-"""Velero's own, and its service account's name."""
+"""Velero's own."""
 API_VERSION = "velero.io/v1"
 LOCATION = SNAPSHOTS = "in-country"
 PROVIDER = "velero.io/aws"
