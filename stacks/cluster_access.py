@@ -16,6 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import httpx
 
 from components.kubernetes.kubeconfig import Kubeconfig, KubeconfigError, public
+from components.kubernetes.layer_settings import needs_of
+from components.kubernetes.served_kinds import (
+    ClusterProblem,
+    problems_of_cluster,
+    read_cluster,
+    wanted_kinds,
+)
 from stacks.runner import is_offline
 from stacks.settings import Settings
 
@@ -63,6 +70,7 @@ def require(
                 "close the endpoint, or say falaj:public_cluster: true where that is decided"
             )
         _require_version(access.server, version(access))
+        _require_kinds(settings)
 
 
 @contextlib.contextmanager
@@ -96,6 +104,20 @@ def version(access: Kubeconfig) -> str:
         ) from error
     # without a login some tell nothing, which says that they are there
     return str(answer.json().get("gitVersion", "")) if answer.is_success else ""
+
+
+def _require_kinds(settings: Settings) -> None:
+    """That the cluster serves the kinds of operators that somebody else brings."""
+    if settings.operators is None or settings.kubeconfig is None:
+        return
+    pools = settings.kubernetes.pools_for_pods() if settings.kubernetes is not None else {}
+    needed = wanted_kinds(settings.operators, settings.environment, needs_of(settings, pools))
+    try:
+        cluster = read_cluster(settings.kubeconfig.get_secret_value())
+    except ClusterProblem as error:
+        raise KubeconfigError(str(error)) from error
+    if problems := list(problems_of_cluster(cluster, list(needed))):
+        raise KubeconfigError("\n  ".join(problems))
 
 
 def _require_version(server: str, told: str) -> None:

@@ -30,7 +30,7 @@ from components.aws.settings.log_shipping import problems_of_shipping
 from components.aws.settings.network import NetworkSettings
 from components.aws.settings.pools_for_pods import pools_for_pods
 from components.aws.settings.storage import long_team_names
-from components.kubernetes.layer_settings import LayerSettings, problems_of_names
+from components.kubernetes.layer_settings import LayerSettings, problems_of_layer
 from components.kubernetes.place_settings import KubernetesSettings
 from components.kubernetes.pools import Pool
 from components.kubernetes.training_settings import problems_of_training
@@ -51,6 +51,8 @@ _PLAIN_SECRETS = {
 _SECRET_NAMES = re.compile(
     r"(password|passphrase|secret|token|private_key|credential)", re.IGNORECASE
 )
+_NAMES_OF_SECRETS = frozenset({"credentials_secret", "password_secret", "pull_secrets"})
+"""Settings that say where a secret is in the cluster, and hold none."""
 
 
 _NEUTRAL = {"account_id": "000000000000"}
@@ -96,7 +98,7 @@ class Settings(LayerSettings):
             if section != self.place and getattr(self, section) is not None
         ]
         if self.place != "local":
-            problems += problems_of_names(self.teams)
+            problems += problems_of_layer(self.environment, self, self.residency.allowed_regions)
         if self.place == "kubernetes":
             if self.kubernetes is None:
                 problems.append("kubernetes: is missing, the cluster of this environment")
@@ -298,7 +300,8 @@ def _plain_secrets(
             yield key, f"is a secret in plain text; set it with: {hint}"
             continue
         for path, text in _scalars(key, value):
-            named = _SECRET_NAMES.search(path.rsplit(".", 1)[-1])
+            last = path.rsplit(".", 1)[-1].partition("[")[0]
+            named = last not in _NAMES_OF_SECRETS and _SECRET_NAMES.search(last)
             found = next((what for what, form in _PLAIN_SECRETS.items() if form.search(text)), None)
             if found or named:
                 yield path, f"holds {found or 'a secret'} in plain text; set it with: {hint}"

@@ -1,4 +1,4 @@
-"""The definitions of others' kinds, as their own Go modules hold them (`cluster/crds.ini`)."""
+"""The definitions of others' kinds, as their own Go modules hold them (`cluster/*.ini`)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from typing import Any
 import yaml
 from kubernetes_api import Api, Object
 
-_LISTED = Path(__file__).with_name("cluster") / "crds.ini"
+_FOLDER = Path(__file__).with_name("cluster")
 _ESTABLISHED_SECONDS = 60.0
 
 
 def define(api: Api, project: str) -> list[str]:
     """Defines the kinds of a project and waits until they are served; their definitions' names."""
-    listed = configparser.ConfigParser(interpolation=None)
-    listed.read(_LISTED)
-    definitions = Definitions(**listed[project]).read()
+    definitions = modules("crds.ini")[project].definitions()
     assert definitions, f"no file of {project} defines a kind"
     for definition in definitions:
         api.create(definition)
@@ -38,16 +36,17 @@ _Loader.add_constructor("tag:yaml.org,2002:value", lambda _, node: node.value)
 
 
 @dataclass(frozen=True)
-class Definitions:
-    """The definitions of one project's kinds, as its Go module holds them."""
+class Module:
+    """A Go module of somebody else's project."""
 
     module: str
     version: str
     sum: str
     files: str
+    """A pattern of paths inside."""
 
-    def read(self) -> list[Object]:
-        """From Go's module cache, where they are fetched to if need be."""
+    def folder(self) -> Path:
+        """Where Go's module cache has it, fetched if need be."""
         fetched = subprocess.run(
             ["go", "mod", "download", "-json", f"{self.module}@{self.version}"],
             capture_output=True,
@@ -58,13 +57,24 @@ class Definitions:
         assert fetched.returncode == 0, fetched.stdout + fetched.stderr
         found = json.loads(fetched.stdout)
         assert found["Sum"] == self.sum, f"{self.module} {self.version} is not what it was"
-        texts = [path.read_text() for path in sorted(Path(found["Dir"]).glob(self.files))]
+        return Path(found["Dir"])
+
+    def definitions(self) -> list[Object]:
+        """The definitions of kinds in its files."""
+        texts = [path.read_text() for path in sorted(self.folder().glob(self.files))]
         return [
             document
             for text in texts
             for document in yaml.load_all(text, Loader=_Loader)
             if document and document["kind"] == "CustomResourceDefinition"
         ]
+
+
+def modules(file: str) -> dict[str, Module]:
+    """Those that a file in `cluster` lists, by name."""
+    listed = configparser.ConfigParser(interpolation=None)
+    listed.read(_FOLDER / file)
+    return {name: Module(**listed[name]) for name in listed.sections()}
 
 
 def _wait_until_established(api: Api, definition: Object) -> None:

@@ -63,6 +63,8 @@ class Identity:
     """Queues that it takes messages from."""
     reads_secrets: bool = False
     """Whether it brings the environment's secrets into the cluster."""
+    reads_images: bool = False
+    """Whether it reads the environment's images, and keys that sign them."""
     unscoped: tuple[Unscoped, ...] = ()
 
 
@@ -122,6 +124,20 @@ IDENTITIES: Mapping[str, Identity] = {
     ),
     "external-secrets": Identity(
         namespace="external-secrets", service_account="external-secrets", reads_secrets=True
+    ),
+    "kyverno": Identity(
+        namespace="kyverno",
+        service_account="kyverno-admission-controller",
+        reads_images=True,
+        unscoped=(
+            Unscoped(
+                actions=("ecr:GetAuthorizationToken",),
+                reason="a login is to the registry as a whole",
+            ),
+        ),
+    ),
+    "cluster-backup": Identity(
+        namespace="backup", service_account="velero", prefixes=_in("backups", "write", "cluster/")
     ),
     "log-shipping": Identity(
         namespace="logging",

@@ -1,9 +1,9 @@
 """What Karpenter needs of AWS: its identity, its queue of interruptions, its nodes' identity.
 
 Owns these, the rules that fill the queue, and the content of Karpenter's objects (`manifests`),
-which the Kubernetes layer applies after the controller. The cluster with its node security group
-and the key of the domain `cluster` must exist before, and a managed group for the controller to run
-on: it stays off its own nodes.
+which `components.kubernetes.elastic_pools` applies after the controller. The cluster with its node
+security group and the key of the domain `cluster` must exist before, and a managed group for the
+controller to run on: it stays off its own nodes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import pulumi
 import pulumi_aws as aws
 
 from components.aws.add_ons import key_for_volumes
-from components.aws.karpenter_objects import Manifest, NodePlace, node_class, node_pools
+from components.aws.karpenter_objects import NodePlace, node_class, node_pools
 from components.aws.node_pool import node_policies
 from components.aws.policy_document import ANYONE, Statement, document
 from components.aws.role import Role, RoleArgs, taken_by_pods, taken_by_service
 from components.aws.scope import Scope
 from components.aws.settings.elastic_nodes import ElasticNodesSettings
+from components.kubernetes.elastic_pools import Manifest
 
 NAMESPACE, SERVICE_ACCOUNT = "kube-system", "karpenter"
 
@@ -123,6 +124,7 @@ class ElasticNodes(pulumi.ComponentResource):
             ),
         )
         place = NodePlace(
+            region=args.scope.region,
             cluster_name=args.cluster,
             instance_profile=profile.name,
             subnet_ids=args.subnet_ids,

@@ -150,6 +150,13 @@ def permissions(
             resources=[scope.secret_arn("*")],
         )
         yield _key(scope, "secrets", "read", args.key_arns["secrets"], "secretsmanager")
+    if identity.reads_images:
+        yield Statement(
+            sid="ReadImages",
+            effect="Allow",
+            actions=("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
+            resources=[scope.repository_arn("*")],
+        )
     for number, unscoped in enumerate(identity.unscoped):
         yield Statement(
             sid=f"WithoutResource{number}",

@@ -1,6 +1,7 @@
 """The objects that tell Karpenter which nodes it may start, as plain data.
 
-Owns their content; the Kubernetes layer applies them once the controller and its CRDs are there.
+Owns their content; `components.kubernetes.elastic_pools` applies them once the controller and its
+CRDs are there.
 Names and addresses may be outputs. Fields as in Karpenter 1.14's CRDs.
 
 With no way out of the network Karpenter reaches neither IAM nor prices, so a node class names an
@@ -18,27 +19,21 @@ import pulumi
 
 from components.aws.instance_types import most_gpus, most_vcpus
 from components.aws.node_pool import METADATA_HOPS
+from components.aws.regions import region_data, zones_for
 from components.aws.settings.elastic_nodes import ElasticPoolSettings
 from components.aws.settings.node_pool import labels_of, taints_of
+from components.kubernetes.elastic_pools import Manifest
 
 GPU = "nvidia.com/gpu"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """A Kubernetes object without a namespace."""
-
-    api_version: str
-    kind: str
-    name: str
-    spec: Mapping[str, Any]
-    """May hold `pulumi.Output` values."""
+_BOTTLEROCKET_SYSTEM_GIB = 4
+"""As Karpenter gives it by itself. Source: Karpenter 1.14, NodeClasses, "blockDeviceMappings"."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodePlace:
     """Where elastic nodes run and what they are."""
 
+    region: str
     cluster_name: pulumi.Input[str]
     instance_profile: pulumi.Input[str]
     subnet_ids: Mapping[str, pulumi.Input[str]]
@@ -52,9 +47,14 @@ class NodePlace:
 
 
 def node_class(pool: str, shape: ElasticPoolSettings, place: NodePlace) -> Manifest:
-    """The EC2NodeClass of `pool`."""
-    zones = shape.zones or tuple(place.subnet_ids)
-    device = "/dev/xvdb" if place.image.startswith("bottlerocket@") else "/dev/xvda"
+    """The EC2NodeClass of `pool`, in the zones that are asked for, else those that have its types.
+
+    A zone that is not healthy by the region's record is left out, where any other has them.
+    """
+    data = region_data(place.region)
+    having = zones_for(data, shape.instance_types) if data is not None else ()
+    found = [zone for zone in shape.zones or having if zone in place.subnet_ids]
+    zones = found or list(place.subnet_ids)
     return Manifest(
         api_version="karpenter.k8s.aws/v1",
         kind="EC2NodeClass",
@@ -78,16 +78,24 @@ def node_class(pool: str, shape: ElasticPoolSettings, place: NodePlace) -> Manif
                     "ebs": {
                         "encrypted": True,
                         "kmsKeyID": place.volume_key_arn,
-                        "volumeSize": f"{shape.disk_gib}Gi",
+                        "volumeSize": f"{gib}Gi",
                         "volumeType": "gp3",
                         "deleteOnTermination": True,
                     },
                 }
+                for device, gib in _disks(place.image, shape.disk_gib)
             ],
             "kubelet": {"maxPods": place.max_pods},
             "tags": dict(place.tags),
         },
     )
+
+
+def _disks(image: str, gib: int) -> list[tuple[str, int]]:
+    """Each disk of a node, with its size: one that is not named is made as the image says."""
+    if image.startswith("bottlerocket@"):  # the system has a disk of its own
+        return [("/dev/xvda", _BOTTLEROCKET_SYSTEM_GIB), ("/dev/xvdb", gib)]
+    return [("/dev/xvda", gib)]
 
 
 def node_pools(pool: str, shape: ElasticPoolSettings) -> list[Manifest]:
@@ -149,12 +157,19 @@ def _lifetime(shape: ElasticPoolSettings) -> dict[str, str]:
     if shape.purpose == "training":
         # expiry is forceful: it would end a job, however long it has run
         return {"expireAfter": "Never", "terminationGracePeriod": f"{shape.job_hours}h"}
+    if shape.purpose == "workspaces":
+        # a day to save one's work in, from when the node is due for a new image: for pods that
+        # bear karpenter.sh/do-not-disrupt, others are moved at once
+        return {"expireAfter": "720h", "terminationGracePeriod": "24h"}
     return {"expireAfter": "720h", "terminationGracePeriod": "1h"}
 
 
 def _disruption(shape: ElasticPoolSettings) -> dict[str, Any]:
     if shape.purpose == "training":
         return {"consolidationPolicy": "WhenEmpty", "consolidateAfter": "5m"}
+    if shape.purpose == "workspaces":
+        # whoever sits at a notebook is not moved; it stops by itself when it is idle
+        return {"consolidationPolicy": "WhenEmpty", "consolidateAfter": "10m"}
     return {
         "consolidationPolicy": "WhenEmptyOrUnderutilized",
         "consolidateAfter": "10m" if shape.purpose == "serving" else "2m",

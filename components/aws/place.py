@@ -21,6 +21,7 @@ from components.aws.cache import Cache, CacheAccess, CacheArgs, existing_cache
 from components.aws.compute import Compute, ComputeArgs, ComputeNetwork
 from components.aws.database import Database, DatabaseAccess, DatabaseArgs, existing_database
 from components.aws.delivery_roles import DeliveryRoles, DeliveryRolesArgs
+from components.aws.disks import ebs_disks
 from components.aws.identity import WorkloadIdentities, WorkloadIdentitiesArgs
 from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
 from components.aws.ingress import Ingress, IngressArgs
@@ -48,13 +49,24 @@ from components.aws.settings.network import (
 )
 from components.aws.settings.node_pool import NodePoolSettings, PoolSettings
 from components.aws.settings.pools_for_pods import pools_for_pods
+from components.aws.settings.secrets import secret_folders
 from components.aws.storage import Storage, StorageArgs, make_storage
 from components.aws.stream import Stream, StreamAccess, StreamArgs, existing_stream
 from components.images import Lock, Mirror, read_catalogue
+from components.kubernetes.backup import Bucket
 from components.kubernetes.flows import RESERVED, Addresses
-from components.kubernetes.layer import LayerArgs, make_layer
+from components.kubernetes.layer import (
+    ElasticNodes,
+    LayerArgs,
+    Secrets,
+    TrackingStores,
+    WayIn,
+    make_layer,
+)
 from components.kubernetes.layer_settings import LayerSettings
+from components.kubernetes.operator_values import Cloud
 from components.kubernetes.pools import Pool
+from components.kubernetes.secret_stores import SecretsManager
 from components.tags import tags
 
 Keys = Mapping[Domain, DomainKey]
@@ -150,7 +162,7 @@ class AwsPlace(pulumi.ComponentResource):
         kubeconfig = args.kubeconfig if args.kubeconfig is not None else compute.kubeconfig
         if kubeconfig is not None:
             self.fields |= self._on_the_cluster(
-                kubeconfig, compute, identities, team_keys, self._addresses(network)
+                kubeconfig, compute, identities, team_keys, self._given(keys, network, compute)
             )
         elif args.layer.teams:
             pulumi.log.warn(
@@ -502,7 +514,11 @@ class AwsPlace(pulumi.ComponentResource):
         if network is None:
             return Addresses()
         services = str((self._args.aws.network or NetworkSettings()).service_cidr)
-        return Addresses(services=[network.cidr], api_server=[network.cidr, services])
+        return Addresses(
+            clients=[network.cidr],  # the load balancer's own addresses
+            services=[network.cidr],
+            api_server=[network.cidr, services],
+        )
 
     def _on_the_cluster(
         self,
@@ -510,7 +526,7 @@ class AwsPlace(pulumi.ComponentResource):
         compute: Compute,
         identities: WorkloadIdentities,
         team_keys: Mapping[str, DomainKey],
-        addresses: Addresses,
+        given: Mapping[str, Any],
     ) -> dict[str, pulumi.Input[Any]]:
         args, doors = self._args, self.storage.access
         secret = pulumi.Output.secret(kubeconfig)
@@ -528,8 +544,8 @@ class AwsPlace(pulumi.ComponentResource):
                 environment=args.environment,
                 settings=args.layer,
                 mirror=Mirror(registry=self._scope, lock=args.lock),
-                addresses=addresses,
                 pools=self._pools_for_pods(),
+                **given,
             ),
             on,
         )
@@ -546,6 +562,57 @@ class AwsPlace(pulumi.ComponentResource):
             },
             **layer.fields,
         }
+
+    def _given(
+        self, keys: Keys, network: Network | GivenNetwork | None, compute: Compute
+    ) -> dict[str, Any]:
+        """What the layer on the cluster stands on, as far as it is made here."""
+        args, scope = self._args, self._scope
+        region = args.aws.region
+        folders = {
+            namespace: scope.secret(folder)
+            for namespace, folder in secret_folders(args.layer.teams).items()
+        }
+        given: dict[str, Any] = {
+            "secrets": Secrets(source=SecretsManager(region=region), folders=folders),
+            "addresses": self._addresses(network),
+            "keep": args.aws.keep_data,
+            "backup_bucket": Bucket(
+                name=self.storage.stores["backups"].bucket_id,
+                region=region,
+                key_arn=keys["backups"].arn,
+            ),
+        }
+        if compute.cluster is not None and network is not None:
+            given["disks"] = ebs_disks(keys["cluster"].arn, self._tags(), compute.ready)
+            given["cloud"] = Cloud(
+                region=region,
+                cluster_name=compute.cluster.cluster_name,
+                cluster_endpoint=compute.cluster.endpoint,
+                vpc_id=network.vpc_id,
+                interruption_queue=(
+                    compute.elastic.queue_name if compute.elastic is not None else None
+                ),
+                isolated=(args.aws.network or NetworkSettings()).egress == "none",
+            )
+        if compute.cluster is not None and self.database is not None:
+            given["tracking"] = TrackingStores(
+                database_uri=self.database.uri("tracking"),
+                users_uri=self.database.uri("tracking", "tracking_users"),
+                bucket_uri=self.storage.stores["artifacts"].uri,
+                issuer=compute.cluster.oidc_issuer,
+                database_region=region,
+            )
+        if compute.elastic is not None:
+            given["elastic"] = ElasticNodes(
+                manifests=compute.elastic.manifests, ready=compute.elastic.ready
+            )
+        if self.ingress is not None:
+            given["way_in"] = WayIn(
+                hosts=list(self.ingress.hosts.values()),
+                target_group_arn=self.ingress.target_group_arn,
+            )
+        return given
 
     def _pools_for_pods(self) -> dict[str, Pool]:
         plan = self._args.aws.network or NetworkSettings()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,8 @@ class Check:
     """CEL expression of the text that the user gets: what is wrong, and what to do."""
     in_teams: bool = False
     """Whether it is asked of teams' namespaces alone."""
+    of_privilege: bool = False
+    """Whether it is not asked where pods may reach into the node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,9 @@ class AdmissionArgs:
     settings: AdmissionSettings
     registry: pulumi.Input[str] | None = None
     """The place's own, where `settings` names none."""
+    privileged: Collection[str] = ()
+    """Namespaces whose pods may reach into the node (`operator_table.PRIVILEGED`): whatever else is
+    asked of a pod is asked of them too."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError` where any image would be refused."""
@@ -101,7 +106,13 @@ class Admission(pulumi.ComponentResource):
                 "validationActions": ["Deny", "Audit"],
                 "matchResources": {
                     "namespaceSelector": _where(
-                        sorted(args.settings.exempt_namespaces), in_teams=shape.in_teams
+                        sorted(
+                            {
+                                *args.settings.exempt_namespaces,
+                                *(args.privileged if shape.of_privilege else ()),
+                            }
+                        ),
+                        in_teams=shape.in_teams,
                     )
                 },
             }
@@ -170,6 +181,7 @@ def _checks(settings: AdmissionSettings, registries: list[str]) -> Iterator[tupl
                 "none of them; take securityContext.privileged, hostNetwork, hostPID, hostIPC and "
                 "volumes of hostPath out'"
             ),
+            of_privilege=True,
         ),
     )
     if settings.required_labels:

@@ -59,12 +59,16 @@ class Addresses:
 
     services: Sequence[Any] = ()
     """The cloud's own and the data services: endpoints, database, cache, brokers."""
+    organisation: Sequence[Any] = ()
+    """The organisation's own: mail server, incident desk, identity provider."""
     clients: Sequence[Any] = ()
     """From where requests come to the gateway: the load balancer's subnets, or clients' own."""
     api_server: Sequence[Any] = ()
     """Where the API server answers, the service address `kubernetes` among them."""
     credentials: Sequence[Any] = (POD_IDENTITY_AGENT,)
     probes: Sequence[Any] = (KUBELET,)
+    nodes: Sequence[Any] = ()
+    """Where kubelets answer, and agents that use the network of their node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +95,8 @@ PARTS: Mapping[str, Part | Outside] = {
     "team-ray-head": Part(namespace={TENANCY: "team"}, pods=_RAY_HEAD),
     "team-caller": Part(namespace={TENANCY: "team"}, pods={"falaj/asks": "api-server"}),
     "team-model": Part(namespace={TENANCY: "team"}, pods={"falaj/part": "model"}),
+    "team-code": Part(namespace={TENANCY: "team"}, pods={"falaj/part": "code-location"}),
+    "team-workspace": Part(namespace={TENANCY: "team"}, pods={"falaj/part": "workspace"}),
     "dns": Part(namespace={NAMESPACE: "kube-system"}, pods={"k8s-app": "kube-dns"}),
     "tracking": _platform("tracking"),
     "training": _platform("training"),
@@ -100,15 +106,23 @@ PARTS: Mapping[str, Part | Outside] = {
     "feature-store": _platform("feature-store"),
     "external-secrets": _platform("external-secrets"),
     "logging": _platform("logging"),
+    "kyverno": _platform("kyverno"),
+    "queues": _platform("queues"),
+    "certificates": _platform("certificates"),
+    "ingress": _platform("ingress"),
+    "backup": _platform("backup"),
+    "node-agents": _platform("node-agents"),
     MESH: _platform(MESH),
     "istiod": _platform(MESH, app="istiod"),
     "ztunnel": _platform(MESH, app="ztunnel"),
     "mesh-agent": _platform(MESH, **{"k8s-app": "istio-cni-node"}),
     "clients": Outside(name="clients"),
+    "organisation": Outside(name="organisation"),
     "services": Outside(name="services"),
     "api-server": Outside(name="api_server"),
     "credentials": Outside(name="credentials"),
     "probes": Outside(name="probes"),
+    "nodes": Outside(name="nodes"),
 }
 """What can stand at either end of a flow."""
 
@@ -121,7 +135,8 @@ PLATFORM = tuple(
 
 _ASKED = "the API server asks its webhook, and speaks no mTLS of the mesh"
 OUT_OF_MESH: Mapping[str, str] = {
-    "external-secrets": _ASKED,
+    **dict.fromkeys(("external-secrets", "kyverno", "queues", "certificates", "ingress"), _ASKED),
+    "node-agents": "they use the network of their node, or read its devices and speak to nobody",
     "logging": "reads the nodes' files and sends them to the cloud alone",
     "serving": "its gateway is a proxy of the mesh by itself, which opens tunnels and takes none",
 }
@@ -131,22 +146,50 @@ IN_MESH = (TEAM, *(part for part in PLATFORM if part not in OUT_OF_MESH))
 GATEWAYS = ("serving",)
 """The parts out of the mesh that open tunnels to those in it."""
 
-RESERVED = frozenset(
-    {*PLATFORM, MESH, "kyverno", "default", "kube-system", "kube-public", "kube-node-lease"}
-)
+RESERVED = frozenset({*PLATFORM, MESH, "default", "kube-system", "kube-public", "kube-node-lease"})
 """Namespaces of the platform and of Kubernetes; a team's namespace bears the team's name."""
 
 _HTTPS = 443
 GATEWAY_PORT = 8443
 """Of the gateway's pods; below 1024 they would need a capability."""
 _METRICS = (6000, 8080, 9090)
+_DNS_METRICS = (9153,)
 _DATA = (5432, 6379, 9098)
 _EVERYONE = (TEAM, *PLATFORM)
-_ASK_THE_API = ("training", "serving", "monitoring", "orchestration", "external-secrets", "logging")
+_ASK_THE_API = (
+    *("tracking", "training", "serving", "monitoring", "orchestration", "external-secrets"),
+    "logging",
+    *("kyverno", "queues", "certificates", "ingress", "backup"),
+)
+_WEBHOOKS: Mapping[str, tuple[int, ...]] = {
+    "serving": (4443, 8443),
+    "monitoring": (10250,),
+    "external-secrets": (10250,),
+    "kyverno": (9443,),
+    "queues": (9443,),
+    "certificates": (10250,),
+    "ingress": (9443,),
+}
+"""Ports of pods that the API server calls, webhooks and metrics of use (`metrics-server`). On AWS
+`cluster.webhook_ports` must hold them too."""
+_OWN_METRICS: Mapping[str, tuple[int, ...]] = {
+    "kyverno": (8000,),
+    "queues": (8443,),
+    "certificates": (9402,),
+    "backup": (8085,),
+    "node-agents": (9400,),
+}
+"""Ports that a part shows its metrics on besides `_METRICS`."""
 
 FLOWS: tuple[Flow, ...] = (
     *(
-        Flow(source=part, destination="dns", ports=(53,), udp=True, why="names are resolved")
+        Flow(
+            source=part,
+            destination="dns",
+            ports=(53, *_DNS_METRICS) if part == "monitoring" else (53,),
+            udp=True,
+            why="names are resolved",
+        )
         for part in _EVERYONE
     ),
     *(
@@ -195,6 +238,36 @@ FLOWS: tuple[Flow, ...] = (
     ),
     Flow(source="orchestration", destination="tracking", ports=(5000,), why="gates read the runs"),
     Flow(
+        source="orchestration",
+        destination="monitoring",
+        ports=(9090,),
+        why="releases are judged by figures",
+    ),
+    Flow(
+        source="monitoring",
+        destination="organisation",
+        ports=(_HTTPS, 465, 587),
+        why="people are told of alerts, and sign in to Grafana",
+    ),
+    Flow(
+        source="orchestration",
+        destination="team-code",
+        ports=(4000,),
+        why="the pages and the daemon ask for definitions",
+    ),
+    Flow(
+        source="serving",
+        destination="orchestration",
+        ports=(4180,),
+        why="people come by the gateway, to the proxy that signs them in",
+    ),
+    Flow(
+        source="serving",
+        destination="team-workspace",
+        ports=(4180,),
+        why="people come by the gateway, to the proxy that signs them in",
+    ),
+    Flow(
         source="serving",
         destination="team-model",
         ports=(9000, 9500),
@@ -207,12 +280,36 @@ FLOWS: tuple[Flow, ...] = (
         why="requests come in, over TLS",
     ),
     Flow(
-        source="serving", destination="tracking", ports=(5000,), why="a slot's alias is looked up"
+        source="serving",
+        destination="tracking",
+        ports=(5000,),
+        why="people come by the gateway; a slot's alias is looked up",
     ),
     *(
-        Flow(source="monitoring", destination=part, ports=_METRICS, why="metrics are read")
+        Flow(
+            source="monitoring",
+            destination=part,
+            ports=(*_METRICS, *_OWN_METRICS.get(part, ())),
+            why="metrics are read",
+        )
         for part in (TEAM, *PLATFORM)
         if part != "monitoring"
+    ),
+    *(
+        Flow(source="api-server", destination=part, ports=ports, why="webhooks are asked")
+        for part, ports in _WEBHOOKS.items()
+    ),
+    Flow(
+        source="monitoring",
+        destination="nodes",
+        ports=(9100, 10250),
+        why="use and counters of each node",
+    ),
+    Flow(
+        source="monitoring",
+        destination="monitoring",
+        ports=(),
+        why="Prometheus, its alerts and Grafana are one part",
     ),
     *(
         Flow(source=part, destination="dns", ports=(53,), udp=True, why="names are resolved")

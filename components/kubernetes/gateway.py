@@ -1,9 +1,9 @@
 """The gateway of the mesh: the pods through which every request from outside comes.
 
-Owns the namespace `serving` with the gateway's pods, their account, Service, budget and scaling,
-its certificate, and what makes the pods targets of a load balancer that is there. Leaves what the
-gateway answers to `edge` and `serving`, and the load balancer to the place. The mesh, and
-cert-manager where it issues, must be there before.
+Owns the gateway's pods, their account, Service, budget and scaling, its certificate, and what makes
+the pods targets of a load balancer that is there. Leaves what the gateway answers to `edge` and
+`serving`, and the load balancer to the place. Its namespace, the mesh, and cert-manager where it
+issues, must be there before.
 
 What Envoy is told (arguments, volumes, the token by which it asks istiod) is put into the pod by
 the mesh's injector (Istio, "Gateway injection"), which is not run by any test here; on a cluster:
@@ -14,7 +14,7 @@ the mesh's injector (Istio, "Gateway injection"), which is not run by any test h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
@@ -22,10 +22,9 @@ import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.apiextensions import CustomResource
 
 from components.kubernetes.edge import Edge, EdgeArgs
-from components.kubernetes.flows import GATEWAY_PORT, Addresses
+from components.kubernetes.flows import GATEWAY_PORT
 from components.kubernetes.serving import Door
-from components.kubernetes.settings import TeamQuota
-from components.kubernetes.tenancy import Namespace, NamespaceArgs
+from components.kubernetes.tenancy import Namespace
 
 NAMESPACE = "serving"
 SERVICE = "gateway"
@@ -52,10 +51,8 @@ class GatewayArgs:
     max_replicas: int = 6
     target_group_arn: pulumi.Input[str] | None = None
     """Of the load balancer whose targets the pods become (AWS)."""
-    quota: TeamQuota = field(
-        default_factory=lambda: TeamQuota(cpu_quota=16, memory_quota_gib=32, storage_quota_gib=0)
-    )
-    addresses: Addresses = field(default_factory=Addresses)
+    inside: Namespace
+    """`NAMESPACE`, with the flows of the part of that name."""
     wait_for: Sequence[pulumi.Resource] = ()
     """The mesh, cert-manager, the controller of load balancers."""
 
@@ -67,21 +64,9 @@ class Gateway(pulumi.ComponentResource):
         self, name: str, args: GatewayArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("falaj:kubernetes:Gateway", name, None, opts)
-        inside = Namespace(
-            f"{name}-inside",
-            NamespaceArgs(
-                namespace=NAMESPACE,
-                part="serving",
-                quota=args.quota,
-                addresses=args.addresses,
-                labels={"istio-injection": "enabled"},
-                mesh=True,
-            ),
-            pulumi.ResourceOptions(parent=self),
-        )
-        self._name, self._namespace = name, inside.namespace
+        self._name, self._namespace = name, args.inside.namespace
         self._child = pulumi.ResourceOptions(
-            parent=self, depends_on=[*args.wait_for, *inside.ready]
+            parent=self, depends_on=[*args.wait_for, *args.inside.ready]
         )
         account = self._account()
         pods = self._pods(args, account)
@@ -89,7 +74,7 @@ class Gateway(pulumi.ComponentResource):
         edge = Edge(
             f"{name}-edge",
             EdgeArgs(
-                namespace=inside.namespace,
+                namespace=args.inside.namespace,
                 pod_labels=dict(_LABELS),
                 hosts=args.hosts,
                 certificate=CERTIFICATE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,6 +35,11 @@ class Kubeconfig:
     token: str = ""
     command: str = ""
     """What is run for a token; empty where none is."""
+    arguments: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of `command`."""
+    protocol: str = ""
+    """In which `command` answers, such as ``client.authentication.k8s.io/v1``."""
 
     @property
     def host(self) -> str:
@@ -74,13 +79,17 @@ class Kubeconfig:
         server = str(cluster.get("server", ""))
         if urlsplit(server).scheme != "https" or not urlsplit(server).hostname:
             raise KubeconfigError(f"the kubeconfig's server is {server!r}, which is no https://…")
+        run = user.get("exec") or {}
         pair = [_decoded(user, f"client-{half}-data") for half in ("certificate", "key")]
         return cls(
             server=server,
             authority=_decoded(cluster, "certificate-authority-data"),
             certificate="".join(pair) if all(pair) else "",
             token=str(user.get("token", "")),
-            command=str((user.get("exec") or {}).get("command", "")),
+            command=str(run.get("command", "")),
+            arguments=tuple(map(str, run.get("args") or ())),
+            variables={str(one["name"]): str(one["value"]) for one in run.get("env") or ()},
+            protocol=str(run.get("apiVersion", "")),
         )
 
 

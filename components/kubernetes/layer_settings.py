@@ -5,12 +5,20 @@ Pure. The settings of every environment with a cluster begin with these.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from pydantic import Field
 
+from components.kubernetes.backup_settings import ClusterBackupSettings
 from components.kubernetes.flows import RESERVED
+from components.kubernetes.monitoring_settings import MonitoringSettings, untold
+from components.kubernetes.operators_settings import Needs, OperatorsSettings
+from components.kubernetes.pools import Pool
+from components.kubernetes.serving_settings import ServingSettings, licence_problems
 from components.kubernetes.settings import AdmissionSettings, TeamQuota
+from components.kubernetes.signature_settings import SignatureSettings, problems_of_signatures
+from components.kubernetes.storage_classes_settings import StorageClassesSettings
+from components.kubernetes.tracking_settings import TrackingSettings
 from components.kubernetes.training_settings import TrainingSettings
 from components.section import Name, Section
 
@@ -20,10 +28,64 @@ class LayerSettings(Section):
 
     admission: AdmissionSettings = AdmissionSettings()
     """What a pod must be before the cluster takes it."""
+    operators: OperatorsSettings | None = None
+    """The operators of others; without them a cluster has teams and admission alone, and no part
+    below."""
+    storage_classes: StorageClassesSettings = StorageClassesSettings()
+    """Classes of volumes beside those that the place makes."""
+    cluster_backup: ClusterBackupSettings = ClusterBackupSettings()
+    """Of objects and volumes, where Velero is among the operators."""
     training: TrainingSettings = TrainingSettings()
     """Shared Ray clusters, the queues of jobs, and how GPUs are shared."""
+    serving: ServingSettings = ServingSettings(engine="mlserver")
+    """What runs the models."""
+    signatures: SignatureSettings = SignatureSettings()
+    """Who signs images; checked where Kyverno is among the operators."""
+    tracking: TrackingSettings | None = None
+    """MLflow; none where nothing is said."""
+    monitoring: MonitoringSettings | None = None
+    """Who is told of what; without it there are figures, and rules and dashboards are nobody's."""
     teams: dict[Name, TeamQuota] = Field(default_factory=dict)
     """Each gets a namespace of its name, closed, with a quota and roles for its people."""
+
+
+def needs_of(
+    settings: LayerSettings,
+    pools: Mapping[str, Pool],
+    *,
+    elastic_nodes: bool = False,
+    load_balancer: bool = False,
+) -> Needs:
+    """What operators are there for, with such settings and nodes."""
+    return Needs(
+        mesh=settings.training.encryption == "mesh",
+        seldon=settings.serving.engine == "seldon",
+        gpus=any(pool.kind == "gpu" for pool in pools.values()),
+        elastic_nodes=elastic_nodes,
+        load_balancer=load_balancer,
+    )
+
+
+def problems_of_layer(
+    environment: str, settings: LayerSettings, regions: Collection[str] = ()
+) -> Iterator[str]:
+    """What cannot be on a cluster of `environment`; each begins with its key.
+
+    `regions` are those in which keys may be; any where none is named.
+    """
+    yield from problems_of_names(settings.teams)
+    for problem in licence_problems(environment, settings.serving):
+        yield f"serving.{problem}"
+    if settings.operators is None:
+        for part in ("tracking", "monitoring"):
+            if getattr(settings, part) is not None:
+                yield f"{part}: needs the operators of others: add operators: {{}}"
+        return
+    for problem in problems_of_signatures(environment, settings.signatures, regions):
+        yield f"signatures.{problem}"
+    if settings.monitoring is not None:
+        for problem in untold(environment, settings.monitoring):
+            yield f"monitoring.{problem}"
 
 
 def problems_of_names(teams: Iterable[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """The mesh: nobody speaks in plain, and who may speak to whom is said by name, not by address.
 
-Owns the mesh's namespace, mutual TLS for all of it, what it tells Prometheus and nobody else, and
+Owns mutual TLS for all of it, what it tells Prometheus and nobody else, and
 in each namespace the rules of who may connect, from the same table as the network policies
 (`flows`). Leaves Istio itself to its charts (base, istiod, cni, ztunnel; `values` says how), labels
 of namespaces to `tenancy`, and what is narrower than the table to `training` and `serving`. The
@@ -22,7 +22,7 @@ of every pod in the mesh, and from a pod outside of it `curl http://<pod>:5000` 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
@@ -34,22 +34,18 @@ from components.kubernetes.flows import (
     MESH,
     PARTS,
     TEAM,
-    Addresses,
     Flow,
     Part,
     is_tunnelled,
 )
-from components.kubernetes.settings import TeamQuota
-from components.kubernetes.tenancy import Namespace, NamespaceArgs
+from components.kubernetes.operator_table import SPACES
+from components.kubernetes.tenancy import Namespace
 
 SECURITY = "security.istio.io/v1"
 OUTSIDE: Mapping[str, str] = {"istio.io/dataplane-mode": "none"}
 """The label of a pod in a namespace of the mesh that is not in it: its webhook is called by the API
 server."""
-REASON = (
-    "istio-cni and ztunnel lay the mesh's ways on each node, in the network of its pods: that "
-    "takes the node's files and NET_ADMIN, which pods of the mesh then need not have"
-)
+REASON = SPACES[MESH].reason
 _MODEL = {"falaj/part": "model"}
 _RELEASE = "-release"
 _MONITORS: Mapping[str, tuple[Mapping[str, str], int]] = {
@@ -64,37 +60,20 @@ _MONITORS: Mapping[str, tuple[Mapping[str, str], int]] = {
 class MeshArgs:
     """Where the mesh's own pods are."""
 
-    quota: TeamQuota
-    """Of their namespace: ztunnel and istio-cni run on each node."""
-    addresses: Addresses = field(default_factory=Addresses)
+    space: Namespace
+    """`flows.MESH`, made for the charts; pods there may what Pod Security denies others."""
     wait_for: Sequence[pulumi.Resource] = ()
     """The definitions of Istio's and Prometheus' kinds."""
 
 
 class Mesh(pulumi.ComponentResource):
-    """What holds for all of the mesh; `namespace` is where its charts go, `ready` what they and
-    the pods in the mesh wait for.
-    """
+    """What holds for all of the mesh; `ready` is what pods in it wait for."""
 
     def __init__(
         self, name: str, args: MeshArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("falaj:kubernetes:Mesh", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        space = Namespace(
-            f"{name}-space",
-            NamespaceArgs(
-                namespace=MESH,
-                part=MESH,
-                quota=args.quota,
-                addresses=args.addresses,
-                level="privileged",
-                reason=REASON,
-                mesh=True,
-            ),
-            child,
-        )
-        self.namespace = space.namespace
+        space = args.space
         later = pulumi.ResourceOptions(parent=self, depends_on=[*args.wait_for])
         strict: Any = {"mtls": {"mode": "STRICT"}}
         telemetry: Any = {
@@ -134,7 +113,7 @@ class Mesh(pulumi.ComponentResource):
                 for part, (labels, port) in _MONITORS.items()
             ),
         ]
-        self.register_outputs({"namespace": self.namespace})
+        self.register_outputs({})
 
 
 @dataclass(frozen=True, kw_only=True)

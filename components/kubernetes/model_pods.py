@@ -2,7 +2,8 @@
 
 What the image must do: answer on `PORT`, count on `METRICS_PORT`, write to `STATE` and `/tmp` alone
 and run as any user. It asks the registry at `MLFLOW_TRACKING_URI` for the alias `slot-<slot>` of
-its workload's model, which is where a release says what the slot holds. Under `seldon` it speaks
+its workload's model, which is where a release says what the slot holds, and signs in there with the
+token of its account (`workloads.delivery.pod_token`). Under `seldon` it speaks
 the Seldon protocol, under `mlserver` the Open Inference Protocol. It logs no request: neither a
 logger nor a proxy that could is declared.
 """
@@ -15,6 +16,7 @@ from typing import Any
 
 import pulumi
 
+from components.kubernetes import tracking_client
 from components.kubernetes.serving_settings import ModelSettings
 from components.kubernetes.tenancy import SERVICE_ACCOUNT
 
@@ -126,6 +128,7 @@ def pod_spec(
         "FALAJ_WORKLOAD": slot.workload,
         "FALAJ_SLOT": slot.slot,
         "FALAJ_STATE": STATE,
+        **tracking_client.VARIABLES,
         **{name: str(port) for name, port in zip(engine.port_variables, ports, strict=True)},
         **variables,
     }
@@ -153,7 +156,8 @@ def pod_spec(
         "volumes": [
             {"name": name, "emptyDir": {"sizeLimit": _mebibytes(model.disk_gib)}}
             for name in ("state", "tmp")
-        ],
+        ]
+        + [tracking_client.VOLUME],
         "containers": [
             {
                 "name": CONTAINER,
@@ -183,6 +187,7 @@ def pod_spec(
                 "volumeMounts": [
                     {"name": "state", "mountPath": STATE},
                     {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 of the pod alone
+                    tracking_client.MOUNT,
                 ],
             }
         ],

@@ -15,9 +15,10 @@ import pulumi_kubernetes as kubernetes
 
 from components.images import Lock, Mirror
 from components.kubernetes.flows import Addresses
-from components.kubernetes.layer import LayerArgs, make_layer
+from components.kubernetes.layer import LayerArgs, TrackingStores, WayIn, make_layer
 from components.kubernetes.layer_settings import LayerSettings
-from components.kubernetes.place_settings import KubernetesSettings
+from components.kubernetes.place_settings import GivenStores, KubernetesSettings
+from components.kubernetes.tracking import S3Endpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +57,19 @@ class KubernetesPlace(pulumi.ComponentResource):
                 settings=args.layer,
                 mirror=Mirror(registry=given, lock=args.lock),
                 addresses=Addresses(
-                    services=given.services, api_server=given.api_server, credentials=()
+                    clients=given.clients,
+                    services=given.services,
+                    api_server=given.api_server,
+                    credentials=(),
                 ),
                 pools=pools,
+                keep=given.keep_data,
+                tracking=_stores(given.tracking) if given.tracking is not None else None,
+                way_in=(
+                    WayIn(hosts=[f"serving.{given.domain}"], issuer=given.issuer)
+                    if given.domain is not None
+                    else None
+                ),
             ),
             # made here, so that children cannot inherit it
             pulumi.ResourceOptions(parent=self, provider=provider),
@@ -78,3 +89,13 @@ class KubernetesPlace(pulumi.ComponentResource):
             **layer.fields,
         }
         self.register_outputs({})
+
+
+def _stores(given: GivenStores) -> TrackingStores:
+    return TrackingStores(
+        database_uri=given.database_uri,
+        users_uri=given.users_uri,
+        bucket_uri=given.bucket_uri,
+        issuer=given.issuer,
+        endpoint=S3Endpoint(address=given.endpoint, region=given.region),
+    )

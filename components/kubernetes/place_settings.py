@@ -67,6 +67,23 @@ class GivenPool(Section):
         )
 
 
+class GivenStores(Section):
+    """A database and a bucket of the site; passwords and keys are in the Secret of MLflow."""
+
+    database_uri: Annotated[str, StringConstraints(pattern=r"^postgresql://[^:@/]+@[^@]+$")]
+    """``postgresql://role@host:port/name?sslmode=verify-full``, without a password."""
+    users_uri: Annotated[str, StringConstraints(pattern=r"^postgresql://[^:@/]+@[^@]+$")]
+    """The same of the database of users."""
+    bucket_uri: Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9.-]+$")]
+    endpoint: Annotated[str, StringConstraints(pattern=r"^https://[^\s/]+$")]
+    """Of the object store."""
+    region: Name = "site"
+    """As the store calls itself: signatures hold it."""
+    issuer: Annotated[str, StringConstraints(pattern=r"^https://\S+$")]
+    """Of the cluster's service accounts: ``kubectl get --raw /.well-known/openid-configuration``
+    says it."""
+
+
 class KubernetesSettings(Section):
     """The cluster, and what stands around it."""
 
@@ -77,12 +94,18 @@ class KubernetesSettings(Section):
         "falaj"
     )
     """Project or path there, before the names of images."""
-    storage_class: Name
-    """For volumes; the cluster has it."""
-    storage_encryption: Annotated[str, StringConstraints(min_length=10)]
-    """How volumes of that class are encrypted, and who holds the key: nobody here can look, so it
-    is declared, and stands among the evidence."""
     pools: dict[Name, GivenPool] = Field(min_length=1)
+    domain: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")] | None = None
+    """The gateway answers for `serving.<domain>`; without it there is none."""
+    issuer: Name | None = None
+    """A ClusterIssuer of cert-manager that signs for the gateway; without it somebody keeps its
+    certificate."""
+    clients: tuple[Block, ...] = ()
+    """From where requests come to the gateway."""
+    tracking: GivenStores | None = None
+    """What MLflow keeps its own in, where it is asked for."""
+    keep_data: bool = True
+    """Whether somebody's data is here: then no part is on one pod alone."""
     services: tuple[Block, ...] = ()
     """What pods may reach outside the cluster: object store, database, cache, brokers."""
     api_server: tuple[Block, ...] = ()

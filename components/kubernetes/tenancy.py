@@ -15,6 +15,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.kubernetes.flows import AMBIENT, IN_MESH, TEAM, TENANCY, Addresses, policies
+from components.kubernetes.quantities import mib
 from components.kubernetes.roles import ROLES, RULES, Role
 from components.kubernetes.settings import TeamQuota
 
@@ -201,13 +202,13 @@ def _rules(role: Role) -> Any:
 
 def hard(quota: TeamQuota) -> dict[str, str]:
     """What the ResourceQuota of a team allows."""
-    memory = f"{quota.memory_quota_gib}Gi"
+    memory = mib(quota.memory_quota_gib * 1024)
     return {
         "requests.cpu": str(quota.cpu_quota),
         "requests.memory": memory,
         "limits.memory": memory,
         "requests.nvidia.com/gpu": str(quota.gpu_quota),
-        "requests.storage": f"{quota.storage_quota_gib}Gi",
+        "requests.storage": mib(quota.storage_quota_gib * 1024),
         "pods": str(quota.pod_quota),
         "services.loadbalancers": "0",
         "services.nodeports": "0",

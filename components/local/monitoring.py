@@ -1,7 +1,7 @@
 """Prometheus: what every part and every workload measures, and the rules that raise an alert.
 
-Owns the server, its scrape configuration, the page that shows serving, and the platform's own
-rules. A workload adds a file of targets and a file of rules as drop-ins.
+Owns the server, its scrape configuration and the page that shows serving. Which rules there are is
+said in `components/monitoring`; a workload adds a file of targets and a file of rules as drop-ins.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import yaml
 
 from components.local.machine import LOOPBACK, Machine, executable
 from components.local.process import Health
+from components.monitoring.alerts import platform_rules
+from components.monitoring.rules import Group, rendered
 
 SERVING_SCRAPE_SECONDS = 2
 SCRAPE_SECONDS = 15
@@ -21,25 +23,6 @@ RETENTION = "15d"
 
 SERVING_PAGE = Path(__file__).parent / "consoles" / "serving.html"
 """Drawn by Prometheus itself at `/consoles/serving.html`."""
-
-PLATFORM_RULES = {
-    "groups": [
-        {
-            "name": "platform",
-            "rules": [
-                {
-                    "alert": "PartDown",
-                    "expr": 'up{job!="serving"} == 0',
-                    "for": "1m",
-                    "labels": {"severity": "critical"},
-                    "annotations": {
-                        "summary": "{{ $labels.job }} at {{ $labels.instance }} does not answer"
-                    },
-                }
-            ],
-        }
-    ]
-}
 
 
 def targets_path(state_directory: str, workload: str) -> str:
@@ -50,6 +33,11 @@ def targets_path(state_directory: str, workload: str) -> str:
 def rules_path(state_directory: str, workload: str) -> str:
     """Where the alert rules of a workload are kept."""
     return f"{state_directory}/monitoring/rules/{workload}.yml"
+
+
+def rules_file(*groups: Group) -> str:
+    """What Prometheus reads of `groups`."""
+    return yaml.safe_dump(rendered(groups), sort_keys=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +79,7 @@ class Monitoring(pulumi.ComponentResource):
                     self._configuration(machine, home), sort_keys=False
                 ),
                 f"{home}/consoles/{SERVING_PAGE.name}": SERVING_PAGE.read_text(encoding="utf-8"),
-                f"{home}/rules/platform.yml": yaml.safe_dump(PLATFORM_RULES, sort_keys=False),
+                f"{home}/rules/platform.yml": rules_file(platform_rules()),
             },
             health=Health(url=f"{self.url}/-/ready"),
             ports=("monitoring",),

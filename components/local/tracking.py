@@ -14,6 +14,7 @@ import pulumi
 from components.local.machine import LOOPBACK, Machine, python
 from components.local.object_store import ObjectStore
 from components.local.process import Health
+from components.mlflow_server.environment import server_environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,11 @@ class Tracking(pulumi.ComponentResource):
         port = machine.ports["tracking"]
         database = f"{machine.directory('tracking')}/mlflow.db"
         self.uri = machine.url("tracking")
+        told: dict[str, pulumi.Input[str]] = server_environment(
+            database=f"sqlite:///{database}",
+            artifacts=args.object_store.artifact_uri,
+            hosts=(f"{LOOPBACK}:{port}", f"localhost:{port}"),
+        )
         self.process = machine.process(
             self,
             f"{name}-server",
@@ -50,20 +56,7 @@ class Tracking(pulumi.ComponentResource):
                 *("--host", LOOPBACK, "--port", str(port), "--workers", "1"),
                 *("--log-level", "warning"),
             ),
-            environment=args.object_store.variables()
-            | {
-                "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{database}",
-                "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-                "_MLFLOW_SERVER_ARTIFACT_DESTINATION": args.object_store.artifact_uri,
-                "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
-                "_MLFLOW_SGI_NAME": "uvicorn",
-                "MLFLOW_SERVER_ALLOWED_HOSTS": f"{LOOPBACK}:{port},localhost:{port}",
-                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                "MLFLOW_DISABLE_TELEMETRY": "true",
-                "DO_NOT_TRACK": "true",
-                # it hands requests on to models elsewhere
-                "MLFLOW_ENABLE_AI_GATEWAY": "false",
-            },
+            environment=args.object_store.variables() | told,
             directories=(machine.directory("tracking"),),
             health=Health(
                 url=f"{self.uri}/api/2.0/mlflow/experiments/search",

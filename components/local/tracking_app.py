@@ -1,61 +1,26 @@
-"""MLflow's web application without its assistant, and without a way out of the machine.
+"""MLflow's web application on this machine, without its assistant.
 
-The assistant runs commands on the server and talks to models elsewhere for whoever reaches
-loopback, and no setting takes it away. Here its addresses do not exist and its panel is not shown;
-a page's headers tell the browser to load from this server and send to this server alone.
+See `components.mlflow_server.shell` for what is taken away and why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
 
 from flask import Response
 from mlflow.server import app as _pages
 from mlflow.server.fastapi_app import app as _mlflow
 
-ASSISTANT = "/ajax-api/3.0/mlflow/assistant"
-
-POLICY = (
-    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
-    "form-action 'self'; frame-ancestors 'self'; object-src 'none'; base-uri 'self'"
-)
-
-# the panel opens on a browser's first visit unless it believes that it already did; the first page
-# is about generative models unless the browser remembers a choice
-_HEAD = """<style>[data-assistant-ui]{display:none!important}</style><script>
-localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
-localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
-if (!localStorage.getItem("mlflow.workflowType_v1"))
-  localStorage.setItem("mlflow.workflowType_v1", '"machine_learning"');
-</script></head>"""
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from components.mlflow_server.shell import without_assistant, without_panel
 
 
 def _page() -> Response:
     """The one page that MLflow's interface consists of."""
     text = Path(str(_pages.static_folder), "index.html").read_text(encoding="utf-8")
-    return Response(text.replace("</head>", _HEAD), mimetype="text/html")
+    return Response(without_panel(text), mimetype="text/html")
 
 
 _pages.view_functions["serve"] = _page
 
-
-async def app(scope: Message, receive: Receive, send: Send) -> None:
-    """The ASGI application that uvicorn runs."""
-
-    async def closed(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            policy = (b"content-security-policy", POLICY.encode())
-            message["headers"] = [*message.get("headers", ()), policy]
-        await send(message)
-
-    if scope["type"] == "http" and scope["path"].startswith(ASSISTANT):
-        await closed({"type": "http.response.start", "status": 404})
-        await send({"type": "http.response.body"})
-        return
-    await _mlflow(scope, receive, closed)
+app = without_assistant(_mlflow)
+"""The ASGI application that uvicorn runs."""

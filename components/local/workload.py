@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pulumi
-import yaml
 
 from components.contract import PlatformOutputs, SupervisorTarget
 from components.local import gateway, monitoring, orchestration_files
@@ -21,6 +20,7 @@ from components.local.drop_in import DropIn, DropInArgs
 from components.local.machine import LOOPBACK, Machine, python
 from components.local.port_block import PortBlock
 from components.local.process import Health, SupervisedProcess
+from components.monitoring.alerts import workload_rules
 
 SLOTS = ("a", "b")
 WORKERS = (1, 2)
@@ -104,7 +104,7 @@ class LocalWorkload(pulumi.ComponentResource):
             "rules",
             "monitoring",
             Path(monitoring.rules_path(target.state_directory, args.workload)),
-            yaml.safe_dump(alert_rules(args.workload), sort_keys=False),
+            monitoring.rules_file(workload_rules(args.workload)),
         )
         self._drop_in(
             "location",
@@ -298,37 +298,3 @@ class LocalWorkload(pulumi.ComponentResource):
 def _role(slot: str, worker: int) -> str:
     """The end of a worker's name; the first bears that of the slot."""
     return f"slot-{slot}" if worker == 1 else f"slot-{slot}-{worker}"
-
-
-def alert_rules(workload: str) -> dict[str, Any]:
-    """The alerts that every workload has: no server left, and answers that fail."""
-    mine = f'workload="{workload}"'
-    return {
-        "groups": [
-            {
-                "name": f"workload-{workload}",
-                "interval": "5s",
-                "rules": [
-                    {
-                        "alert": "NoModelServer",
-                        "expr": f'sum(up{{job="serving",{mine}}}) == 0',
-                        "for": "10s",
-                        "labels": {"severity": "critical", "workload": workload},
-                        "annotations": {"summary": f"no model server of {workload} answers"},
-                    },
-                    {
-                        "alert": "PredictionsFail",
-                        "expr": (
-                            f'sum(rate(falaj_requests_total{{{mine},code=~"5.."}}[1m])) '
-                            f"/ sum(rate(falaj_requests_total{{{mine}}}[1m])) > 0.01"
-                        ),
-                        "for": "10s",
-                        "labels": {"severity": "critical", "workload": workload},
-                        "annotations": {
-                            "summary": f"more than 1 % of {workload}'s predictions fail"
-                        },
-                    },
-                ],
-            }
-        ]
-    }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,10 +14,12 @@ from pathlib import Path
 import definitions
 import kubernetes_live
 import pytest
+import yaml
 from applied import KUBECONFIG, Program
 from control_plane import ControlPlane, control_plane
 from kubernetes_api import Api
 
+from components.images import read_catalogue
 from stacks.offline import Offline, offline
 
 
@@ -52,6 +56,30 @@ def define(api: Api) -> Callable[..., list[str]]:
         return [name for project in projects for name in known[project]]
 
     return define
+
+
+@pytest.fixture(scope="session")
+def charts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the charts of charts.ini, each as the version that images.yaml names.
+
+    A release packs charts of others into its archive, which a module does not hold: they are taken
+    out of the list of dependencies.
+    """
+    pinned, folder = read_catalogue().charts, tmp_path_factory.mktemp("charts")
+    for name, module in definitions.modules("charts.ini").items():
+        shutil.copytree(module.folder() / module.files, folder / name)
+        subprocess.run(["chmod", "-R", "u+w", folder / name], check=True)
+        about = folder / name / "Chart.yaml"
+        said = yaml.safe_load(about.read_text())
+        packed = [path.name for path in (folder / name / "charts").glob("*")]
+        said["dependencies"] = [
+            one
+            for one in said.get("dependencies", [])
+            if any(path.startswith(one["name"]) for path in packed)
+        ]
+        about.write_text(yaml.safe_dump(said | {"version": pinned[name].version}))
+        (folder / name / "Chart.lock").unlink(missing_ok=True)
+    return folder
 
 
 # --- programs on the engine -----------------------------------------------------------------------

@@ -18,7 +18,8 @@ from components.kubernetes.admission import Admission, AdmissionArgs
 from components.kubernetes.flows import Addresses
 from components.kubernetes.gateway import Gateway, GatewayArgs
 from components.kubernetes.priorities import Priorities
-from components.kubernetes.settings import AdmissionSettings
+from components.kubernetes.settings import AdmissionSettings, TeamQuota
+from components.kubernetes.tenancy import Namespace, NamespaceArgs
 
 here = kubernetes.Provider("here", kubeconfig=pulumi.Output.secret(os.environ["{KUBECONFIG}"]))
 opts = pulumi.ResourceOptions(provider=here)
@@ -35,7 +36,16 @@ Gateway(
         image="{IMAGE}",
         issuer="bank",
         target_group_arn="arn:aws:elasticloadbalancing:me-central-1:1:targetgroup/falaj/0a",
-        addresses=Addresses(clients=["10.64.0.0/16"], api_server=["10.96.0.1/32"]),
+        inside=Namespace(
+            "serving",
+            NamespaceArgs(
+                namespace="serving",
+                part="serving",
+                quota=TeamQuota(),
+                addresses=Addresses(clients=["10.64.0.0/16"], api_server=["10.96.0.1/32"]),
+            ),
+            opts,
+        ),
         wait_for=[priorities, admission],
     ),
     opts,

@@ -26,18 +26,26 @@ PROGRAM = f"""
 import os
 import pulumi
 import pulumi_kubernetes as kubernetes
-from components.kubernetes.flows import Addresses
-from components.kubernetes.mesh import Mesh, MeshArgs, MeshRules, MeshRulesArgs
+from components.kubernetes.flows import MESH, Addresses
+from components.kubernetes.mesh import REASON, Mesh, MeshArgs, MeshRules, MeshRulesArgs
 from components.kubernetes.settings import AdmissionSettings, TeamQuota
 from components.kubernetes.signature_settings import SignatureSettings
 from components.kubernetes.signatures import Signatures, SignaturesArgs
-from components.kubernetes.tenancy import Team, TeamArgs
+from components.kubernetes.tenancy import Namespace, NamespaceArgs, Team, TeamArgs
 
 here = kubernetes.Provider("here", kubeconfig=pulumi.Output.secret(os.environ["{KUBECONFIG}"]))
 opts = pulumi.ResourceOptions(provider=here)
 addresses = Addresses(services=["10.64.0.0/16"], api_server=["10.96.0.1/32"])
 quota = TeamQuota()
-mesh = Mesh("mesh", MeshArgs(quota=quota, addresses=addresses), opts)
+space = Namespace(
+    "mesh-space",
+    NamespaceArgs(
+        namespace=MESH, part=MESH, quota=quota, addresses=addresses, mesh=True,
+        level="privileged", reason=REASON,
+    ),
+    opts,
+)
+Mesh("mesh", MeshArgs(space=space), opts)
 team = Team("wool", TeamArgs(team="wool", quota=quota, addresses=addresses, mesh=True), opts)
 MeshRules(
     "wool-rules",

@@ -16,7 +16,6 @@ from pulumi.runtime import mocks
 from components.aws.cluster import LOG_TYPES
 from components.aws.compute import Compute, ComputeArgs, ComputeNetwork
 from components.aws.elastic_nodes import EVENTS
-from components.aws.karpenter_objects import Manifest
 from components.aws.scope import Scope
 from components.aws.settings.cluster import ClusterSettings
 from components.aws.settings.elastic_nodes import ElasticNodesSettings, ElasticPoolSettings
@@ -500,7 +499,7 @@ def manifests(record: Record) -> dict[tuple[str, str], dict[str, Any]]:
     def build() -> pulumi.Output[None]:
         elastic = Compute("prod", ARGS).elastic
         assert elastic is not None
-        plain: list[Manifest] = elastic.manifests
+        plain = elastic.manifests
         return pulumi.Output.from_input([one.spec for one in plain]).apply(
             lambda specs: found.update(
                 {(one.kind, one.name): spec for one, spec in zip(plain, specs, strict=True)}

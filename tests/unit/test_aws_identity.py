@@ -43,6 +43,7 @@ PREFIXES = [
     *("artifacts/mlflow/", "artifacts/training/", "artifacts/reports/", "artifacts/orchestration/"),
     *("data/lake/", "data/lake/shared/", "data/features/", "models/registry/"),
     *("logs/decisions/", "logs/cluster/", "config/AWSLogs/", "backups/database/", "state/.pulumi/"),
+    "backups/cluster/",
     *(f"{bucket}/teams/{team}/" for bucket in TEAM_BUCKETS for team in TEAMS),
 ]
 ACTIONS = ("GetObject", "PutObject", "DeleteObject", "ListBucket", "DeleteObjectVersion")
@@ -75,6 +76,8 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         **dict.fromkeys(("data/lake/", "data/lake/shared/"), READ),
         "data/features/": WRITE,
     },
+    "cluster-backup": {"backups/cluster/": WRITE},
+    "kyverno": {},
     "external-secrets": {},
     "log-shipping": {"logs/cluster/": APPEND},
     **OF_TEAMS,

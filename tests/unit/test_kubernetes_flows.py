@@ -28,7 +28,11 @@ from components.kubernetes.flows import (
 )
 
 ADDRESSES = Addresses(
-    services=("10.64.0.0/16",), clients=("172.16.0.0/12",), api_server=("10.96.0.1/32",)
+    services=("10.64.0.0/16",),
+    clients=("172.16.0.0/12",),
+    api_server=("10.96.0.1/32",),
+    nodes=("10.32.0.0/16",),
+    organisation=("10.80.1.0/24",),
 )
 OUTSIDE = {
     "clients": "172.16.5.6",
@@ -36,6 +40,8 @@ OUTSIDE = {
     "api-server": "10.96.0.1",
     "credentials": "169.254.170.23",
     "probes": "169.254.7.127",
+    "organisation": "10.80.1.7",
+    "nodes": "10.32.1.2",
 }
 INTERNET = "203.0.113.7"
 
@@ -213,6 +219,17 @@ def test_a_flow_to_nowhere_makes_no_policy() -> None:
             assert rule["from"]
     assert "to-services" not in policies(TEAM, Addresses())
     assert "to-services" in policies(TEAM, ADDRESSES)
+
+
+def test_without_addresses_nobody_comes_in_from_the_api_server() -> None:
+    """An empty list of peers would let everybody in."""
+    assert "from-api-server" in policies("queues", ADDRESSES)
+    assert "from-api-server" not in policies("queues", Addresses())
+
+
+def test_only_monitoring_reaches_the_nodes() -> None:
+    reaching = {part for part in (TEAM, *PLATFORM) if "to-nodes" in policies(part, ADDRESSES)}
+    assert reaching == {"monitoring"}
 
 
 def test_each_flow_joins_parts_that_there_are_and_says_why() -> None:

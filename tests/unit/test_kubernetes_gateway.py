@@ -9,6 +9,8 @@ import pytest
 
 from components.kubernetes.flows import GATEWAY_PORT, Addresses
 from components.kubernetes.gateway import CERTIFICATE, Gateway, GatewayArgs
+from components.kubernetes.settings import TeamQuota
+from components.kubernetes.tenancy import Namespace, NamespaceArgs
 
 Record = Callable[[Callable[[], object]], Any]
 ARGS: dict[str, Any] = {
@@ -20,7 +22,16 @@ ARGS: dict[str, Any] = {
 
 
 def made(record: Record, **changes: Any) -> Any:
-    return record(lambda: Gateway("gateway", GatewayArgs(**{**ARGS, **changes})))
+    given = {**ARGS, **changes}
+    space = NamespaceArgs(
+        namespace="serving",
+        part="serving",
+        quota=TeamQuota(),
+        addresses=given.pop("addresses"),
+    )
+    return record(
+        lambda: Gateway("gateway", GatewayArgs(**given, inside=Namespace("inside", space)))
+    )
 
 
 @pytest.fixture

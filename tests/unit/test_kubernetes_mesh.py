@@ -23,6 +23,7 @@ from components.kubernetes.flows import (
     is_tunnelled,
 )
 from components.kubernetes.mesh import (
+    REASON,
     Mesh,
     MeshArgs,
     MeshRules,
@@ -165,8 +166,15 @@ def test_a_teams_rules_name_their_team() -> None:
 
 @pytest.fixture
 def made(record: Record) -> Any:
-    """The mesh."""
-    return record(lambda: Mesh("mesh", MeshArgs(quota=QUOTA)))
+    """The mesh, in its namespace."""
+
+    def build() -> None:
+        args = NamespaceArgs(
+            namespace=MESH, part=MESH, quota=QUOTA, mesh=True, level="privileged", reason=REASON
+        )
+        Mesh("mesh", MeshArgs(space=Namespace("space", args)))
+
+    return record(build)
 
 
 def spaces(made: Any) -> list[Any]:

@@ -30,8 +30,6 @@ Record = Callable[[Callable[[], object]], "Recording"]
 
 CLUSTER: dict[str, Any] = {
     "registry": "harbor.bank.example",
-    "storage_class": "encrypted",
-    "storage_encryption": "LUKS on every node, keys in the bank's HSM",
     "pools": {
         "general": {"kind": "cpu", "cpus": 14, "memory_gib": 56, "max_nodes": 6},
         "accelerated": {
@@ -98,7 +96,7 @@ def test_a_cluster_of_somebody_else_is_described_in_a_section() -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"cluster": {"storage_encryption": ""}}, "falaj:kubernetes.storage_encryption"),
+        ({"storage_classes": {"default": "fast"}}, "existing does not say what encrypts it"),
         ({"cluster": {"services": ["0.0.0.0/0"]}}, "every address there is"),
         ({"cluster": {"registry": "https://harbor/x"}}, "falaj:kubernetes.registry"),
         (

@@ -169,6 +169,13 @@ def test_a_secret_in_plain_text_is_refused_with_the_command_that_sets_it(
     assert value not in text.replace("'", "")
 
 
+def test_the_name_of_a_secret_in_the_cluster_is_no_secret() -> None:
+    said = problems_of(
+        "local", {"falaj:training": json.dumps({"head_state": {"password_secret": "valkey"}})}
+    )
+    assert "plain text" not in said
+
+
 def test_an_encrypted_kubeconfig_is_accepted_and_not_shown() -> None:
     config = {"falaj:aws": json.dumps(AWS), "falaj:kubeconfig": "apiVersion: v1"}
     settings = parse("dev", config, ["falaj:kubeconfig"])

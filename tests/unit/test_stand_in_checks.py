@@ -237,6 +237,7 @@ for thread in threads:
 for thread in threads:
     thread.join()
 sys.exit("\\n".join(failed) or 0)
+sys.exit("\\n".join(failed))
 """
 
 

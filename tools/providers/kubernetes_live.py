@@ -5,7 +5,8 @@ on loopback: tests start one. A cluster of anybody's is left to Pulumi's own pro
 
 As that provider does, it applies on the server's side under a field manager of each resource, asks
 the server at preview (a dry run), finds kinds by discovery and waits until what it deletes is gone.
-Unlike it, it does not wait for a Deployment to be ready, and renders no charts.
+A patch (`StorageClassPatch`) needs an object that is there, and leaves it there when it goes.
+Unlike it, it does not wait for a Deployment to be ready, and takes charts from a folder alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import kubernetes_charts
 from faults import Refused
 from google.protobuf import empty_pb2
 from kubernetes_api import Api, ApiError, Object
@@ -123,6 +125,8 @@ class LiveStandIn(StandIn):
         inputs = plain(request.properties)
         if self.api is None:
             return super().Create(request, context)
+        if _is_patch(request.urn) and self.api.get(_object(inputs)) is None:
+            raise Refused(f"{name_of_urn(request.urn)}: there is no {_identifier(inputs)} to patch")
         manager = f"pulumi-kubernetes-{hashlib.sha256(request.urn.encode()).hexdigest()[:8]}"
         if request.preview:
             self._try(inputs, manager)
@@ -174,13 +178,27 @@ class LiveStandIn(StandIn):
         """Deletes, and waits until finalizers let go."""
         if self.api is None:
             return super().Delete(request, context)
-        thing = _object(plain(request.properties))
+        previous = plain(request.properties)
+        thing = _object(previous)
+        if _is_patch(request.urn):
+            self._let_go(thing, str(previous.get(_MANAGER)))
+            return empty_pb2.Empty()
         try:
             self.api.delete(thing, seconds=request.timeout or _DELETE_SECONDS)
         except ApiError as error:
             if error.reason != "NoKind":
                 raise
         return empty_pb2.Empty()
+
+    def _let_go(self, thing: Object, manager: str) -> None:
+        """The object stays; what `manager` has written into it goes."""
+        if self.api is None or self.api.get(thing) is None:
+            return
+        kept = {
+            key: thing["metadata"][key] for key in ("name", "namespace") if key in thing["metadata"]
+        }
+        bare = {"apiVersion": thing["apiVersion"], "kind": thing["kind"], "metadata": kept}
+        self.api.apply(bare, manager=manager, force=True)
 
     def _try(self, inputs: Properties, manager: str) -> None:
         """What the server would say, as far as the preview can know it."""
@@ -192,6 +210,21 @@ class LiveStandIn(StandIn):
             # its namespace or its CRD comes with the same update
             if error.status != httpx.codes.NOT_FOUND:
                 raise
+
+
+class LiveWithCharts(kubernetes_charts.WithCharts, LiveStandIn):
+    """The same, which renders charts for the server's version."""
+
+    def kubernetes_version(self) -> str | None:
+        """As the server says."""
+        if self.api is None:
+            return None
+        return str(self.api.request("GET", "/version")["gitVersion"])
+
+
+def _is_patch(urn: str) -> bool:
+    """Whether a resource changes what somebody else has made, and does not make it."""
+    return urn.split("::")[2].rpartition("$")[2].endswith("Patch")
 
 
 def _apply(api: Api, inputs: Properties, manager: str, *, dry_run: bool = False) -> Object:

@@ -6,6 +6,7 @@ import uuid
 from importlib import import_module
 from typing import Any
 
+import kubernetes_charts
 import kubernetes_live
 from standin import UNKNOWN, Catalogue, Kind, Properties, Resource, StandIn, serve
 
@@ -98,9 +99,14 @@ class Kubernetes(Catalogue):
         return super().replacing(kind, old, new) + different
 
     def _find(self, token: str) -> tuple[type, type] | None:
-        """The SDK's class; a resource of someone else's API group is any that has metadata."""
-        group = token.split(":")[1].rpartition("/")[0]
-        if "." in group and not group.endswith(".k8s.io"):
+        """The SDK's class; a resource of someone else's API group is any that has metadata.
+
+        So is the definition of a kind: in a schema the SDK writes `x_kubernetes_…` where charts,
+        and the API, have `x-kubernetes-…`.
+        """
+        group, name = token.split(":")[1].rpartition("/")[0], token.rpartition(":")[2]
+        others = "." in group and not group.endswith(".k8s.io")
+        if others or name == "CustomResourceDefinition":
             custom = import_module(f"{self.sdk}.apiextensions")
             return custom.CustomResource, custom.CustomResourceArgs
         return super()._find(token)
@@ -136,9 +142,14 @@ class Kubernetes(Catalogue):
         return outputs
 
 
+class PlannedStandIn(kubernetes_charts.WithCharts, StandIn):
+    """The provider protocol over no server at all."""
+
+
 if __name__ == "__main__":
     if kubernetes_live.is_asked_for():
         # a deletion waits for finalizers, which other operations may have to happen for
-        serve(kubernetes_live.LiveStandIn(Kubernetes()), threads=32)
+        serve(kubernetes_live.LiveWithCharts(Kubernetes()), threads=32)
     else:
-        serve(StandIn(Kubernetes()))
+        # each chart keeps one while its objects are made by others
+        serve(PlannedStandIn(Kubernetes()), threads=32)

@@ -13,8 +13,9 @@ from components.section import Name, Section
 class ElasticPoolSettings(PoolSettings):
     """A pool that begins with no node and ends with none."""
 
-    purpose: Literal["general", "serving", "training"] = "general"
-    """`training` nodes are left alone until they are empty: a job is not moved."""
+    purpose: Literal["general", "serving", "training", "workspaces"] = "general"
+    """Nodes of `training` and `workspaces` are left alone until they are empty: neither a job nor
+    somebody's notebook is moved."""
     job_hours: int = Field(72, ge=1, le=720)
     """How long a node that has to go waits for the job on it; of training only."""
 
@@ -29,6 +30,11 @@ class ElasticNodesSettings(Section):
         str, StringConstraints(pattern=r"^(al2023@v\d{8}|bottlerocket@v?\d+\.\d+\.\d+)$")
     ]
     """The alias of the nodes' AMI with its release, such as ``al2023@v20260904``."""
+
+    @property
+    def brings_gpu_plugin(self) -> bool:
+        """Whether the image holds NVIDIA's device plugin, told of no slices."""
+        return self.image.startswith("bottlerocket@")
 
 
 class GpuBudget(Section):

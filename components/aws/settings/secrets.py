@@ -63,3 +63,12 @@ def generated(teams: Iterable[str]) -> dict[str, Generated]:
             for noun, secret in TEAM_SECRETS.items()
         },
     }
+
+
+def secret_folders(teams: Iterable[str]) -> dict[str, str]:
+    """Namespace → the beginning of the nouns of the secrets that its pods read."""
+    platform = dict.fromkeys(noun.partition("/")[0] for noun in PLATFORM_SECRETS)
+    return {
+        **{part: f"{part}/" for part in platform},
+        **{team: f"teams/{team}/" for team in teams},
+    }

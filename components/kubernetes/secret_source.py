@@ -1,0 +1,72 @@
+"""Where values of Secrets are generated and kept, and the object that brings them here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.apiextensions import CustomResource
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretSource:
+    """A store of External Secrets, and under which names it has what is needed."""
+
+    store: str
+    """The ClusterSecretStore."""
+    keys: Mapping[str, pulumi.Input[str]]
+    """What for → the secret's name there."""
+
+
+def lacking(source: SecretSource | None, needed: set[str]) -> list[str]:
+    """What `source` has no name for; nothing without a source, where somebody else provides."""
+    return sorted(needed - source.keys.keys()) if source is not None else []
+
+
+def external_secret(
+    name: str,
+    source: SecretSource,
+    metadata: Mapping[str, Any],
+    written: Mapping[str, tuple[str, str]],
+    opts: pulumi.ResourceOptions,
+) -> CustomResource:
+    """The Secret of the name in `metadata`, kept equal to what the store says.
+
+    `written` is key of the Secret → (what for, template); the template finds the value as
+    ``.value``.
+    """
+    wanted = sorted({noun for noun, _ in written.values()})
+    fields = {noun: noun.replace("-", "_") for noun in wanted}
+    return CustomResource(
+        name,
+        api_version="external-secrets.io/v1",
+        kind="ExternalSecret",
+        metadata=dict(metadata),
+        spec={
+            "refreshInterval": "1h0m0s",
+            "secretStoreRef": {"name": source.store, "kind": "ClusterSecretStore"},
+            "target": {
+                "name": metadata["name"],
+                "creationPolicy": "Owner",
+                "template": {
+                    "engineVersion": "v2",
+                    "data": {
+                        key: template.replace(".value", f".{fields[noun]}")
+                        for key, (noun, template) in written.items()
+                    },
+                },
+            },
+            "data": [
+                {"secretKey": fields[noun], "remoteRef": {"key": source.keys[noun]}}
+                for noun in wanted
+            ],
+        },
+        opts=opts,
+    )
+
+
+PLAIN = "{{ .value }}"
+COOKIE_KEY = "{{ .value | sha256sum | trunc 32 }}"
+"""32 letters whatever the length of what was generated: a key of AES has no other."""

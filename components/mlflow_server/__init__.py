@@ -1,0 +1,1 @@
+"""What runs inside MLflow's server, wherever it runs. Imports no Pulumi."""

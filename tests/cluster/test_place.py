@@ -1,0 +1,95 @@
+"""The whole layer as an environment asks for it, on a real API server."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import kubernetes_live
+import pytest
+import yaml
+from control_plane import ControlPlane
+from kubernetes_api import Api
+
+from stacks.environment import ROOT
+from stacks.offline import Offline, offline
+from stacks.settings import read_file
+
+EXAMPLE = ROOT / "docs" / "examples" / "existing-cluster" / "Pulumi.site.yaml"
+KINDS = (
+    *("kuberay", "kueue", "kyverno", "istio", "prometheus-operator", "external-secrets"),
+    *("cert-manager", "velero"),
+)
+LAYER = ("admission", "operators", "training", "serving", "signatures", "monitoring", "teams")
+UP = ("up", "--yes", "--skip-preview")
+
+
+def site(environment: str) -> dict[str, Any]:
+    """The settings of a site with the layer that `environment` has."""
+    content: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
+    wanted = read_file(environment).model_dump(mode="json", include=set(LAYER), exclude_unset=True)
+    content["config"] |= {f"falaj:{part}": asked for part, asked in wanted.items() if asked}
+    content["config"]["falaj:admission"] = {
+        **(wanted.get("admission") or {}),
+        "registries": ["harbor.bank.example/"],
+    }
+    content["config"]["falaj:cluster_backup"] = {
+        "store": {
+            "endpoint": "https://s3.bank.example",
+            "bucket": "falaj-backups",
+            "encrypted_by": "the array, keys in the HSM of the data centre",
+            "credentials_secret": "velero",
+        }
+    }
+    return content
+
+
+@pytest.fixture(params=["test", "prod"])
+def stack(
+    request: pytest.FixtureRequest,
+    cluster: ControlPlane,
+    define: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Offline]:
+    """An environment whose `kubernetes` provider applies."""
+    define(*KINDS)
+    environment = str(request.param)
+    (tmp_path / f"Pulumi.{environment}.yaml").write_text(yaml.safe_dump(site(environment)))
+    monkeypatch.setattr("stacks.offline.CONFIG_DIRECTORY", tmp_path)
+    with offline(environment) as made:
+        live = {kubernetes_live.VARIABLE: kubernetes_live.APPLY}
+        ready = replace(made, variables=made.variables | live)
+        set_up = ready.pulumi(
+            *("config", "set", "--secret", "falaj:kubeconfig"), standard_input=cluster.kubeconfig()
+        )
+        assert set_up.returncode == 0, set_up.stderr
+        yield ready
+        shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def test_it_is_accepted_changes_nothing_again_and_goes_with_its_namespaces(
+    stack: Offline, succeed: Callable[..., Any], api: Api
+) -> None:
+    try:
+        succeed(stack.pulumi(*UP))
+        there = names(api)
+        succeed(stack.pulumi(*UP, "--expect-no-changes"))
+    finally:
+        gone = stack.pulumi("destroy", "--yes", "--skip-preview")
+
+    assert gone.returncode == 0, gone.stdout + gone.stderr
+    assert {"credit", "serving", "monitoring", "istio-system", "training"} <= there
+    assert not names(api) & (there - BUILT_IN)
+
+
+BUILT_IN = {"default", "kube-node-lease", "kube-public", "kube-system"}
+
+
+def names(api: Api) -> set[str]:
+    """Of all namespaces that there are."""
+    listed = api.request("GET", "/api/v1/namespaces")
+    return {one["metadata"]["name"] for one in listed["items"]}
