@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pulumi
 
-from components.images import CatalogueError
+from components.images import CatalogueError, NotLockedError
+from components.kubernetes.layer_settings import LayerError
 from components.local.machine import MissingToolError
 from components.platform import Platform
 from stacks import bootstrapped, cluster_access, environment, image_lock, runner, settings
@@ -36,7 +37,9 @@ try:
     main()
 except (
     CatalogueError,
+    LayerError,
     MissingToolError,
+    NotLockedError,
     cluster_access.ClusterAccessError,
     environment.WrongEnvironmentError,
     runner.WrongPlaceError,

@@ -22,7 +22,7 @@ from components.kubernetes.exporters import exporters_of
 from components.kubernetes.flows import IN_MESH, MESH, TEAM, Addresses
 from components.kubernetes.gateway import Gateway, GatewayArgs
 from components.kubernetes.gpu import GpuPlugin, GpuPluginArgs
-from components.kubernetes.layer_settings import LayerSettings, needs_of
+from components.kubernetes.layer_settings import LayerError, LayerSettings, needs_of
 from components.kubernetes.mesh import Mesh, MeshArgs, MeshRules, MeshRulesArgs
 from components.kubernetes.monitoring import (
     Monitoring,
@@ -127,13 +127,6 @@ class LayerArgs:
     keep: bool = True
     """Whether the environment keeps data."""
 
-    def __post_init__(self) -> None:
-        """Raises `ValueError` for a part that the place has nothing for."""
-        if self.settings.tracking is not None and self.tracking is None:
-            raise ValueError(
-                "tracking: this place names no database and bucket for MLflow (kubernetes.tracking)"
-            )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
@@ -146,11 +139,20 @@ class Layer:
 
 
 def make_layer(name: str, args: LayerArgs, opts: pulumi.ResourceOptions) -> Layer:
-    """The parts under the parent in `opts`, by its provider.
+    """The parts under the parent in `opts`, by its provider. Raises `LayerError`."""
+    try:
+        return _made(name, args, opts)
+    except ValueError as error:
+        raise LayerError(str(error)) from error
 
-    Raises `ValueError` with all that a part cannot do with what it is given.
-    """
+
+def _made(name: str, args: LayerArgs, opts: pulumi.ResourceOptions) -> Layer:
     settings = args.settings
+    if settings.tracking is not None and args.tracking is None:
+        raise ValueError(
+            "falaj:tracking: this place names no database and bucket for MLflow: say them under "
+            "falaj:kubernetes.tracking; on AWS MLflow needs a cluster and a database made here"
+        )
     mesh = settings.operators is not None and settings.training.encryption == "mesh"
     priorities = Priorities(f"{name}-priorities", opts)
     admission = Admission(

@@ -23,6 +23,10 @@ from components.kubernetes.training_settings import TrainingSettings
 from components.section import Name, Section
 
 
+class LayerError(Exception):
+    """A part cannot be made of what is asked and what the place gives; the message says why."""
+
+
 class LayerSettings(Section):
     """The parts of the Kubernetes layer."""
 

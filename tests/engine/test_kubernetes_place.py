@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from stacks.environment import ROOT
 from stacks.offline import Offline, offline
@@ -58,3 +59,17 @@ def test_it_is_made_under_the_packs_changes_nothing_again_and_goes(
 
 def test_it_is_planned_without_a_cluster(site: Offline, succeed: Succeed) -> None:
     assert "Namespace site-team-credit" in succeed(site.pulumi("preview")).stdout
+
+
+def test_a_part_that_the_site_has_nothing_for_is_told_in_one_message(
+    site: Offline,
+) -> None:
+    content = yaml.safe_load(site.stack_file.read_text())
+    content["config"]["falaj:storage_classes"] = {}
+    site.stack_file.write_text(yaml.safe_dump(content))
+
+    refused = site.pulumi("preview")
+
+    assert refused.returncode != 0
+    assert "storage_classes.default: is missing" in refused.stdout
+    assert "Traceback" not in refused.stdout
