@@ -93,6 +93,13 @@ def succeeded(done: Done) -> None:
     assert done.returncode == 0, f"{done.args}\n{done.stdout}\n{done.stderr}"
 
 
+AGENTS_QUOTAS = {
+    f"{environment}-operators-{namespace}-quota"
+    for environment in ("test", "staging", "prod")
+    for namespace in ("istio-system", "node-agents")
+}
+
+
 def test_the_first_preview_knows_what_it_cannot_know_yet(life: Life) -> None:
     succeeded(life.preview)
     assert "04da6b54-80e4-46f7-96ec-b56ff0331ba9" in life.preview.stdout
@@ -132,11 +139,13 @@ def test_a_refresh_changes_nothing(life: Life) -> None:
     succeeded(life.refresh)
 
 
-def test_one_node_more_touches_its_pool_alone_and_replaces_nothing(life: Life) -> None:
+def test_one_node_more_touches_its_pool_and_quotas_alone_and_replaces_nothing(life: Life) -> None:
+    """Agents run on each node, so that the quota of their namespace counts nodes."""
     assert life.after_a_change
     for urn, operation in life.after_a_change.items():
+        name = urn.rpartition("::")[2]
         assert operation == "update", urn
-        assert f"-{life.changed_pool}-" in urn.rpartition("::")[2], urn
+        assert f"-{life.changed_pool}-" in name or name in AGENTS_QUOTAS, urn
 
 
 def test_destroy_leaves_what_is_kept_and_nothing_else(life: Life) -> None:
