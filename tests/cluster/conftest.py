@@ -14,10 +14,11 @@ from pathlib import Path
 import definitions
 import kubernetes_live
 import pytest
+import tenacity
 import yaml
 from applied import KUBECONFIG, Program
 from control_plane import ControlPlane, control_plane
-from kubernetes_api import Api
+from kubernetes_api import Api, ApiError, Object
 
 from components.images import read_catalogue
 from stacks.offline import Offline, offline
@@ -133,8 +134,48 @@ def program(surroundings: Offline, tmp_path: Path) -> Iterator[Make]:
 
 @pytest.fixture(scope="module")
 def lasting_program(
-    surroundings: Offline, tmp_path_factory: pytest.TempPathFactory
+    surroundings: Offline, api: Api, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Make]:
     """The same for all tests of a module."""
     with _programs(surroundings, tmp_path_factory.mktemp("program")) as make:
         yield make
+    until_nothing_is_judged(api)
+
+
+ANYTHING: tuple[Object, ...] = (
+    {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "any"},
+        "spec": {"containers": [{"name": "any", "image": "any.example/any:1"}]},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "any"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}},
+            "storageClassName": "any",
+        },
+    },
+)
+"""What each policy of ours refuses."""
+
+
+@pytest.fixture(name="until_nothing_is_judged", scope="session")
+def _until_nothing_is_judged() -> Callable[[Api], None]:
+    return until_nothing_is_judged
+
+
+def until_nothing_is_judged(api: Api) -> None:
+    """Waits for the server to forget policies that are gone, which takes it seconds."""
+    for pause in tenacity.Retrying(
+        wait=tenacity.wait_fixed(0.2),
+        stop=tenacity.stop_after_delay(120),
+        retry=tenacity.retry_if_exception_type(ApiError),
+        reraise=True,
+    ):
+        with pause:
+            for thing in ANYTHING:
+                api.create(thing, dry_run=True)

@@ -72,7 +72,10 @@ def stack(
 
 
 def test_it_is_accepted_changes_nothing_again_and_goes_with_its_namespaces(
-    stack: Offline, succeed: Callable[..., Any], api: Api
+    stack: Offline,
+    succeed: Callable[..., Any],
+    api: Api,
+    until_nothing_is_judged: Callable[[Api], None],
 ) -> None:
     before = names(api)
     try:
@@ -84,6 +87,7 @@ def test_it_is_accepted_changes_nothing_again_and_goes_with_its_namespaces(
 
     assert gone.returncode == 0, gone.stdout + gone.stderr
     assert {"credit", "serving", "monitoring", "istio-system", "training"} <= there
+    until_nothing_is_judged(api)
     assert names(api) == before
 
 
