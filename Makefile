@@ -33,8 +33,8 @@ clean: down ## removes everything that is not in git
 shell: setup ## a shell in which pulumi and falaj use this clone
 	@.venv/bin/python -m stacks.environment
 
-check: setup ## lint, types, unit tests and one run of the engine
-	$(RUN) python -m pytest tests/unit tests/engine/test_dev.py
+check: setup ## lint, types, unit tests that start no servers, and one run of the engine
+	$(RUN) python -m pytest tests/unit --ignore=tests/unit/serving tests/engine/test_dev.py
 
 test: ## everything, with the whole path and a browser
 	@$(ANY_PYTHON) -B -m tools.setup --with-tests
