@@ -518,6 +518,7 @@ class AwsPlace(pulumi.ComponentResource):
             clients=[network.cidr],  # the load balancer's own addresses
             services=[network.cidr],
             api_server=[network.cidr, services],
+            nodes=[network.cidr],
         )
 
     def _on_the_cluster(

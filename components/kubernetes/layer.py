@@ -8,7 +8,7 @@ cloud. Not a component: its parts are those of the place.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pulumi
@@ -148,6 +148,9 @@ def make_layer(name: str, args: LayerArgs, opts: pulumi.ResourceOptions) -> Laye
 
 def _made(name: str, args: LayerArgs, opts: pulumi.ResourceOptions) -> Layer:
     settings = args.settings
+    args = replace(
+        args, addresses=replace(args.addresses, organisation=tuple(settings.organisation))
+    )
     if settings.tracking is not None and args.tracking is None:
         raise ValueError(
             "falaj:tracking: this place names no database and bucket for MLflow: say them under "

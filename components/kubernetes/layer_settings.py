@@ -13,6 +13,7 @@ from components.kubernetes.backup_settings import ClusterBackupSettings
 from components.kubernetes.flows import RESERVED
 from components.kubernetes.monitoring_settings import MonitoringSettings, untold
 from components.kubernetes.operators_settings import Needs, OperatorsSettings
+from components.kubernetes.place_settings import Block
 from components.kubernetes.pools import Pool
 from components.kubernetes.serving_settings import ServingSettings, licence_problems
 from components.kubernetes.settings import AdmissionSettings, TeamQuota
@@ -32,6 +33,9 @@ class LayerSettings(Section):
 
     admission: AdmissionSettings = AdmissionSettings()
     """What a pod must be before the cluster takes it."""
+    organisation: tuple[Block, ...] = ()
+    """Where the organisation's own services answer: mail server, incident desk, identity provider.
+    Without it no alert gets out."""
     operators: OperatorsSettings | None = None
     """The operators of others; without them a cluster has teams and admission alone, and no part
     below."""

@@ -60,6 +60,7 @@ class KubernetesPlace(pulumi.ComponentResource):
                     clients=given.clients,
                     services=given.services,
                     api_server=given.api_server,
+                    nodes=given.nodes,
                     credentials=(),
                 ),
                 pools=pools,

@@ -108,6 +108,8 @@ class KubernetesSettings(Section):
     """Whether somebody's data is here: then no part is on one pod alone."""
     services: tuple[Block, ...] = ()
     """What pods may reach outside the cluster: object store, database, cache, brokers."""
+    nodes: tuple[Block, ...] = ()
+    """Where kubelets answer, whose figures are read."""
     api_server: tuple[Block, ...] = ()
     """Where the API server answers pods: its own address and that of the Service `kubernetes`."""
 

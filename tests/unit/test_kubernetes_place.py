@@ -252,3 +252,27 @@ def test_images_come_from_the_registry_of_the_site(place: Recording) -> None:
     policy = place.the("ValidatingAdmissionPolicy", "images")
 
     assert CLUSTER["registry"] in json.dumps(policy.inputs)
+
+
+def test_alerts_get_out_to_the_organisation_alone(record: Record) -> None:
+    layer = {"teams": TEAMS, "organisation": ["10.80.1.0/24"], "monitoring": {}, "operators": {}}
+    layer["storage_classes"] = {
+        "default": "local",
+        "existing": {"local": "LUKS on every node, keys in the bank's HSM"},
+    }
+    args = KubernetesPlaceArgs(
+        environment="dev",
+        kubernetes=KubernetesSettings.model_validate(CLUSTER),
+        layer=LayerSettings.model_validate(layer),
+        kubeconfig=kubeconfig(),
+        lock=made_up(Lock()),
+    )
+    made = record(lambda: KubernetesPlace("site", args))
+    reached = {
+        peer["ipBlock"]["cidr"]
+        for policy in made.of("NetworkPolicy")
+        if "to-organisation" in policy.name
+        for rule in policy.inputs["spec"]["egress"]
+        for peer in rule["to"]
+    }
+    assert reached == {"10.80.1.0/24"}
