@@ -40,6 +40,7 @@ from components.kubernetes.pools import Pool
 from components.kubernetes.priorities import Priorities
 from components.kubernetes.queues import QueuedTeam, Queues, QueuesArgs, feature_gates
 from components.kubernetes.ray_pods import RayPlace
+from components.kubernetes.secret_source import SecretSource
 from components.kubernetes.secret_stores import (
     SecretsManager,
     SecretStores,
@@ -51,7 +52,7 @@ from components.kubernetes.settings import TeamQuota
 from components.kubernetes.signatures import Signatures, SignaturesArgs
 from components.kubernetes.storage_classes import Disks, StorageClasses, StorageClassesArgs
 from components.kubernetes.tenancy import Namespace, NamespaceArgs, Team, TeamArgs
-from components.kubernetes.tracking import S3Endpoint, SecretSource, Tracking, TrackingArgs
+from components.kubernetes.tracking import S3Endpoint, Tracking, TrackingArgs
 from components.kubernetes.training import TokenSource, Training, TrainingArgs
 
 METRICS_NAMESPACE = "monitoring"
@@ -156,7 +157,7 @@ def _made(name: str, args: LayerArgs, opts: pulumi.ResourceOptions) -> Layer:
             "falaj:tracking: this place names no database and bucket for MLflow: say them under "
             "falaj:kubernetes.tracking; on AWS MLflow needs a cluster and a database made here"
         )
-    mesh = settings.operators is not None and settings.training.encryption == "mesh"
+    mesh = settings.operators is not None and settings.mesh
     priorities = Priorities(f"{name}-priorities", opts)
     admission = Admission(
         f"{name}-admission",
@@ -243,8 +244,7 @@ class _Parts:
 
     @property
     def _mesh(self) -> bool:
-        """Whether there is the mesh: where it does not encrypt, nobody needs it."""
-        return self._args.settings.training.encryption == "mesh"
+        return self._args.settings.mesh
 
     def _make_operators(self, after: Sequence[pulumi.Resource]) -> Operators:
         args = self._args

@@ -56,6 +56,11 @@ class LayerSettings(Section):
     teams: dict[Name, TeamQuota] = Field(default_factory=dict)
     """Each gets a namespace of its name, closed, with a quota and roles for its people."""
 
+    @property
+    def mesh(self) -> bool:
+        """Whether there is the mesh: where it does not encrypt, nobody needs it."""
+        return self.training.encryption == "mesh"
+
 
 def needs_of(
     settings: LayerSettings,
@@ -66,7 +71,7 @@ def needs_of(
 ) -> Needs:
     """What operators are there for, with such settings and nodes."""
     return Needs(
-        mesh=settings.training.encryption == "mesh",
+        mesh=settings.mesh,
         seldon=settings.serving.engine == "seldon",
         gpus=any(pool.kind == "gpu" for pool in pools.values()),
         elastic_nodes=elastic_nodes,

@@ -27,6 +27,7 @@ from components.kubernetes import tracking_pods as pods
 from components.kubernetes.edge import NETWORKING
 from components.kubernetes.flows import FLOWS, TEAM, Addresses
 from components.kubernetes.mesh import MeshRules, MeshRulesArgs
+from components.kubernetes.secret_source import SecretSource, lacking
 from components.kubernetes.serving import Door
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Namespace, NamespaceArgs
@@ -51,16 +52,6 @@ _WITH_KEYS = {
     "AWS_ACCESS_KEY_ID": "access-key-id",
     "AWS_SECRET_ACCESS_KEY": "secret-access-key",  # pragma: allowlist secret
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecretSource:
-    """Where the values of its Secret are generated and kept."""
-
-    store: str
-    """The ClusterSecretStore of External Secrets."""
-    keys: Mapping[str, pulumi.Input[str]]
-    """Key of the Secret → the secret's name there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +106,12 @@ class TrackingArgs:
     def __post_init__(self) -> None:
         """Raises `ValueError` for a secret that nobody would fill in, a closed door, a service on
         a port that the flows keep shut, and a group that the plugin would take for two."""
-        if self.secret_source is not None:
-            lacking = self.secret_keys.values() - self.secret_source.keys.keys()
-            if lacking:
-                raise ValueError(
-                    f"secret_source.keys: lacks {', '.join(sorted(lacking))}; say under which name "
-                    f"{self.secret_source.store} has each"
-                )
+        missing = lacking(self.secret_source, set(self.secret_keys.values()))
+        if self.secret_source is not None and missing:
+            raise ValueError(
+                f"secret_source.keys: lacks {', '.join(missing)}; say under which name "
+                f"{self.secret_source.store} has each"
+            )
         if self.door is not None:
             closed = [host for host in self.settings.hosts if host not in self.door.hosts]
             if closed:

@@ -45,7 +45,8 @@ from components.kubernetes.priorities import Priorities
 from components.kubernetes.settings import AdmissionSettings, TeamGroups, TeamQuota
 from components.kubernetes.tenancy import Team, TeamArgs
 from components.kubernetes.serving import Door
-from components.kubernetes.tracking import SecretSource, Tracking, TrackingArgs
+from components.kubernetes.secret_source import SecretSource
+from components.kubernetes.tracking import Tracking, TrackingArgs
 from components.kubernetes.tracking_settings import SignIn, TrackingSettings
 
 here = kubernetes.Provider("here", kubeconfig=pulumi.Output.secret(os.environ["{KUBECONFIG}"]))

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from components.aws.access import IDENTITIES
 from components.kubernetes.flows import AMBIENT, FLOWS, policies
 from components.kubernetes.quantities import mib
+from components.kubernetes.secret_source import SecretSource
 from components.kubernetes.serving import Door
 from components.kubernetes.settings import TeamGroups, TeamQuota
 from components.kubernetes.tracking import (
@@ -24,7 +25,6 @@ from components.kubernetes.tracking import (
     COPIES,
     PART,
     S3Endpoint,
-    SecretSource,
     Tracking,
     TrackingArgs,
 )
