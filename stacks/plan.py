@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from policies.packs import CONFIGURATIONS, PACKS
 from stacks import environment as clone
 from stacks.offline import Offline, OfflineError, offline
 from stacks.table import show
@@ -172,11 +173,10 @@ class Plan:
     """The policy packs that have nothing against it."""
 
 
-def packs() -> list[str]:
-    """The directories of the policy packs that every environment is held to."""
-    return sorted(
-        str(file.parent) for file in (clone.ROOT / "policies").glob("*/PulumiPolicy.yaml")
-    )
+def held_to(environment: str) -> list[str]:
+    """The flags by which a preview or an `up` is held to the policies of `environment`."""
+    pack, file = clone.ROOT / "policies" / "all", CONFIGURATIONS / f"{environment}.json"
+    return ["--policy-pack", str(pack), "--policy-pack-config", str(file)]
 
 
 def planned(environment: str, profile: str | None = None) -> list[dict[str, Any]]:
@@ -198,7 +198,7 @@ def look_at(stack: Offline, profile: str | None = None, *arguments: str) -> Plan
 
     Raises `OfflineError`.
     """
-    held = [part for pack in packs() for part in ("--policy-pack", pack)]
+    held = held_to(stack.environment)
     preview = stack.pulumi("preview", "--json", *held, *arguments)
     try:
         report = json.loads(preview.stdout)
@@ -221,7 +221,7 @@ def look_at(stack: Offline, profile: str | None = None, *arguments: str) -> Plan
         components={
             state["urn"]: state.get("parent") for state in states if not state.get("custom")
         },
-        packs=tuple(Path(pack).name for pack in packs()),
+        packs=tuple(sorted(pack.__name__.rpartition(".")[2] for pack in PACKS)),
     )
 
 

@@ -29,7 +29,7 @@ from components.contract import SECRET_FIELDS, PlatformOutputs
 from components.local import sweep
 from stacks.environment import ROOT
 from stacks.offline import Offline, offline
-from stacks.plan import packs
+from stacks.plan import held_to
 from tools.scratch_clone import ScratchClone
 
 # a machine that is busy with something else is no fault of what is tried
@@ -172,7 +172,7 @@ class Deployed:
 @pytest.fixture(scope="session")
 def dev() -> Iterator[Deployed]:
     """The environment `dev`, deployed with its teams and the policy packs; only to be read."""
-    held = [part for pack in packs() for part in ("--policy-pack", pack)]
+    held = held_to("dev")
     with offline("dev") as stack:
         succeed(
             stack.pulumi(

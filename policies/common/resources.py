@@ -12,13 +12,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pulumi_policy import PolicyProviderResource, PolicyResource, ResourceValidationArgs
-from pulumi_policy.proxy import UnknownValueError
+from google.protobuf.struct_pb2 import Struct, Value
+from pulumi.runtime.proto.analyzer_pb2 import (
+    AnalyzeRequest,
+    AnalyzerProviderResource,
+    AnalyzerResource,
+)
 
 Properties = Mapping[str, Any]
 
+# How the engine tells values that JSON has not. Source: pulumi/pulumi,
+# sdk/go/common/resource/{properties.go,plugin/rpc.go}.
 _SIGNATURE = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105  # pragma: allowlist secret
+_OUTPUT = "d0e6a833031e9bbcd3f4e8bde6ca49a4"  # pragma: allowlist secret
+_UNKNOWN = frozenset(
+    {
+        "04da6b54-80e4-46f7-96ec-b56ff0331ba9",  # a text, or anything computed
+        "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",
+        "3eeb2bf0-c639-47a8-9e75-3b44932eb421",
+        "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",
+        "030794c1-ac77-496b-92df-f27374a8bd58",
+        "e48ece36-62e2-4504-bad9-02848725956a",
+        "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",
+    }
+)
 
 
 class Missing(enum.Enum):
@@ -45,8 +63,13 @@ class Resource:
     name: str
     properties: Properties = field(default_factory=dict)
     provider: Resource | None = None
+    parent: str = ""
+    """URN of what it is part of."""
+    protect: bool = False
+    """Whether the engine refuses to delete it."""
     references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Property → URNs of the resources whose outputs it is made of; known even at preview."""
+    """Property → URNs of the resources whose outputs it is made of; known even at preview. Of the
+    whole stack alone: the engine does not tell it of one resource."""
 
     def at(self, *path: str | int) -> Any:
         """The value at `path`, `None` where it is null, else `ABSENT` or `UNKNOWN`."""
@@ -72,32 +95,40 @@ def is_missing(value: Any) -> bool:
     return value is ABSENT or value is None or value in ("", [], {})
 
 
-def of_validation(args: ResourceValidationArgs) -> Resource:
+def of_request(request: AnalyzeRequest) -> Resource:
     """The resource that the engine asks a policy about, with its inputs."""
     return Resource(
-        type=args.resource_type,
-        urn=args.urn,
-        name=args.name,
-        properties=_plain(args.props),
-        provider=_provider(args.provider),
+        type=request.type,
+        urn=request.urn,
+        name=request.name,
+        properties=_of_struct(request.properties),
+        provider=_of_provider(request.provider) if request.HasField("provider") else None,
+        parent=request.options.parent,
+        protect=request.options.protect,
     )
 
 
-def of_stack(resources: Iterable[PolicyResource]) -> list[Resource]:
+def of_stack(resources: Iterable[AnalyzerResource]) -> list[Resource]:
     """The resources of a stack as the engine shows them, with their outputs."""
+    providers: dict[str, Resource] = {}
     return [
         Resource(
-            type=resource.resource_type,
-            urn=resource.urn,
-            name=resource.name,
-            properties=_plain(resource.props),
-            provider=_provider(resource.provider),
+            type=one.type,
+            urn=one.urn,
+            name=one.name,
+            properties=_of_struct(one.properties),
+            provider=(
+                providers.setdefault(one.provider.urn, _of_provider(one.provider))
+                if one.HasField("provider")
+                else None
+            ),
+            parent=one.parent,
+            protect=one.options.protect,
             references={
-                name: tuple(target.urn for target in targets)
-                for name, targets in resource.property_dependencies.items()
+                name: tuple(targets.urns) for name, targets in one.propertyDependencies.items()
             },
         )
-        for resource in resources
+        for one in resources
     ]
 
 
@@ -116,7 +147,7 @@ def of_state(state: str, show: str) -> list[Resource]:
             if one["type"].startswith("pulumi:providers:")
         }
         return [_of_state(one, show, providers) for one in exported if not one.get("delete")]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise StateError(
             "this is no exported state: make one with `pulumi stack export --file state.json`"
         ) from error
@@ -131,42 +162,61 @@ def _of_state(one: Mapping[str, Any], show: str, providers: Mapping[str, Resourc
         properties=_plain(one.get(show) or {}),
         # an URN, two colons, and the provider's id
         provider=providers.get(str(one.get("provider", "")).rpartition("::")[0]),
+        parent=one.get("parent", ""),
+        protect=bool(one.get("protect", False)),
         references={
             name: tuple(urns or ()) for name, urns in one.get("propertyDependencies", {}).items()
         },
     )
 
 
-def _provider(provider: PolicyProviderResource | None) -> Resource | None:
-    if provider is None:
-        return None
+def _of_provider(provider: AnalyzerProviderResource) -> Resource:
     return Resource(
-        type=provider.resource_type,
+        type=provider.type,
         urn=provider.urn,
         name=provider.name,
-        properties=_plain(provider.props),
+        properties=_of_struct(provider.properties),
     )
 
 
+def _of_struct(struct: Struct) -> dict[str, Any]:
+    return {name: _of_value(value) for name, value in struct.fields.items()}
+
+
+def _of_value(value: Value) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        return UNKNOWN if value.string_value in _UNKNOWN else value.string_value
+    if kind == "struct_value":
+        return _signed(_of_struct(value.struct_value))
+    if kind == "list_value":
+        return [_of_value(one) for one in value.list_value.values]
+    if kind == "number_value":
+        return _number(value.number_value)
+    return value.bool_value if kind == "bool_value" else None
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        if _signature(value) == _SECRET:
-            return _plain(json.loads(value["plaintext"])) if "plaintext" in value else UNKNOWN
-        return {name: _read(value, name) for name in value}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_read(value, index) for index in range(len(value))]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
+    if isinstance(value, dict):
+        return _signed({name: _plain(one) for name, one in value.items()})
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, str):
+        return UNKNOWN if value in _UNKNOWN else value
+    return _number(value) if isinstance(value, float) else value
 
 
-def _signature(value: Mapping[str, Any]) -> Any:
-    # `in` would read the value, and reading what is unknown raises
-    return _read(value, _SIGNATURE) if any(name == _SIGNATURE for name in value) else None
+def _signed(value: dict[str, Any]) -> Any:
+    """What an object stands for: itself, a secret, or a value that may not be known yet."""
+    match value.get(_SIGNATURE):
+        case s if s == _SECRET and "plaintext" in value:
+            return _plain(json.loads(value["plaintext"]))
+        case s if s in (_SECRET, _OUTPUT):
+            return value.get("value", UNKNOWN)
+        case _:
+            return value
 
 
-def _read(container: Any, key: Any) -> Any:
-    try:
-        return _plain(container[key])
-    except UnknownValueError:
-        return UNKNOWN
+def _number(value: float) -> float | int:
+    """The engine's numbers are all floats."""
+    return int(value) if value.is_integer() else value

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from policies.common.joins import BUCKETS, Joined
 from policies.common.resources import ABSENT, UNKNOWN, Resource, at, is_missing
-from policies.common.rule import Finding, Parameters, Rule, Verdict
+from policies.common.rule import Finding, Parameters, Rule, Verdict, pending
+from policies.common.stack import BUCKETS, Stack
 
 _SETTING_NAME = "BucketServerSideEncryptionConfiguration"
 _SETTINGS = frozenset(
@@ -32,18 +32,15 @@ class LogBuckets(Parameters):
     logBucketsMayUseAes: bool = True  # noqa: N815
 
 
-def bucket_uses_customer_key(
-    resources: Sequence[Resource], parameters: LogBuckets
-) -> Iterator[Finding]:
+def bucket_uses_customer_key(stack: Stack, parameters: LogBuckets) -> Iterator[Finding]:
     """Encryption is a resource of its own, so buckets and settings are joined first."""
-    keys = {resource.urn for resource in resources if resource.type in _KEYS}
-    buckets = [resource for resource in resources if resource.type in _BUCKETS]
-    settings = Joined(buckets, (one for one in resources if one.type in _SETTINGS))
-    for bucket in buckets:
+    keys = {key.urn for key in stack.of(_KEYS)}
+    settings = stack.joined(_BUCKETS, _SETTINGS)
+    for bucket in stack.of(_BUCKETS):
         yield from _judge_bucket(
             bucket, settings.of(bucket), keys, parameters, strays=settings.strays
         )
-    for bucket in (resource for resource in resources if resource.type in _OWN_BLOCK):
+    for bucket in stack.of(_OWN_BLOCK):
         yield from _judge_own_block(bucket, keys)
 
 
@@ -75,7 +72,7 @@ def _judge_bucket(
     # a setting whose bucket is not known yet may be this one's
     if (strays and not settings) or purpose is UNKNOWN or "pending" in verdicts:
         what = "is not known well enough yet to say under which key the bucket is"
-        yield Finding(resource=bucket, where=where, what=what, verdict="pending")
+        yield pending(bucket, where, what)
     elif settings:
         what = "names no key of the owner (sseAlgorithm aws:kms with a kmsMasterKeyId)"
         yield Finding(resource=bucket, where=where, what=what)
@@ -111,8 +108,7 @@ def _judge_own_block(bucket: Resource, keys: set[str]) -> Iterator[Finding]:
     key = at(block, "kmsKeyArn")
     if key is UNKNOWN:
         if not keys.intersection(bucket.references.get(where, ())):
-            what = "names a key that is not known yet"
-            yield Finding(resource=bucket, where=where, what=what, verdict="pending")
+            yield pending(bucket, where, "names a key that is not known yet")
     elif is_missing(key):
         what = "names no key of the owner (kmsKeyArn)"
         yield Finding(resource=bucket, where=where, what=what)

@@ -6,28 +6,24 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from policies.common.joins import BUCKETS, Joined
-from policies.common.resources import UNKNOWN, Resource, at, is_missing
-from policies.common.rule import Finding, Parameters, Rule
+from policies.common.resources import UNKNOWN, at, is_missing
+from policies.common.rule import Finding, Parameters, Rule, pending
+from policies.common.stack import BUCKETS, Stack
 
 _POLICY = "aws:s3/bucketPolicy:BucketPolicy"
 
 
-def bucket_policy_denies_plaintext(
-    resources: Sequence[Resource], _: Parameters
-) -> Iterator[Finding]:
+def bucket_policy_denies_plaintext(stack: Stack, _: Parameters) -> Iterator[Finding]:
     """S3 answers HTTP without TLS unless the bucket's policy denies it."""
-    buckets = [resource for resource in resources if resource.type in BUCKETS]
-    policies = Joined(buckets, (one for one in resources if one.type == _POLICY))
-    for bucket in buckets:
+    policies = stack.joined(BUCKETS, frozenset({_POLICY}))
+    for bucket in stack.of(BUCKETS):
         texts = [policy.at("policy") for policy in policies.of(bucket)]
         texts += [] if is_missing(bucket.at("policy")) else [bucket.at("policy")]
         known = [text for text in texts if text is not UNKNOWN]
         if any(_denies_plaintext(text) for text in known):
             continue
         if (policies.of(bucket) and len(known) < len(texts)) or (policies.strays and not texts):
-            what = "is not known yet"
-            yield Finding(resource=bucket, where="its policy", what=what, verdict="pending")
+            yield pending(bucket, "its policy")
         else:
             what = "does not deny s3:* to everybody under aws:SecureTransport false"
             yield Finding(resource=bucket, where="its policy", what=what)

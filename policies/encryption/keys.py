@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.common.resources import UNKNOWN, Resource, is_missing
-from policies.common.rule import Finding, Parameters, Rule
+from policies.common.rule import Finding, Parameters, Rule, pending
 
 
 class Rotation(Parameters):
@@ -26,7 +26,7 @@ def key_rotates(key: Resource, parameters: Rotation) -> Iterator[Finding]:
     rotates, days = key.at("enableKeyRotation"), key.at("rotationPeriodInDays")
     if UNKNOWN in (rotates, days, usage, spec):
         what = "is not known well enough yet to say whether the key rotates"
-        yield Finding(resource=key, where="enableKeyRotation", what=what, verdict="pending")
+        yield pending(key, "enableKeyRotation", what)
     elif rotates is not True:
         yield Finding(resource=key, where="enableKeyRotation", what="is not true")
     elif not is_missing(days) and days > parameters.maxRotationDays:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from policies.common.resources import UNKNOWN, Resource, at, is_missing
-from policies.common.rule import Finding, Parameters, Rule
+from policies.common.rule import Finding, Parameters, Rule, pending
 
 _VOLUMES = frozenset(
     {"aws:ebs/volume:Volume", "aws:ebs/snapshotCopy:SnapshotCopy", "aws:ec2/amiCopy:AmiCopy"}
@@ -49,7 +49,7 @@ def disk_uses_customer_key(resource: Resource, _: Parameters) -> Iterator[Findin
 
 def _mapped(resource: Resource, where: Place, key: str) -> Iterator[Finding]:
     if resource.at(*where) is UNKNOWN:
-        yield _pending(resource, where)
+        yield pending(resource, _path(where))
         return
     disks = [place for place in _entries(resource, *where) if not _no_disk(resource, place)]
     if not disks:
@@ -80,7 +80,7 @@ def eks_secrets_use_customer_key(cluster: Resource, _: Parameters) -> Iterator[F
     """Without it the secrets in etcd are under a key of AWS."""
     resources = cluster.at("encryptionConfig", "resources")
     if resources is UNKNOWN:
-        yield _pending(cluster, ("encryptionConfig", "resources"))
+        yield pending(cluster, "encryptionConfig.resources")
     elif not isinstance(resources, list) or not {"secrets", UNKNOWN}.intersection(resources):
         yield Finding(
             resource=cluster, where="encryptionConfig.resources", what="does not contain secrets"
@@ -97,7 +97,7 @@ def _encrypted(resource: Resource, where: Place, key: str) -> Iterator[Finding]:
 def _on(resource: Resource, where: Place) -> Iterator[Finding]:
     value = resource.at(*where)
     if value is UNKNOWN:
-        yield _pending(resource, where)
+        yield pending(resource, _path(where))
     elif value not in (True, "true"):  # a text in a launch template
         yield Finding(resource=resource, where=_path(where), what="is not true")
 
@@ -105,7 +105,7 @@ def _on(resource: Resource, where: Place) -> Iterator[Finding]:
 def _set(resource: Resource, where: Place) -> Iterator[Finding]:
     value = resource.at(*where)
     if value is UNKNOWN:
-        yield _pending(resource, where)
+        yield pending(resource, _path(where))
     elif is_missing(value):
         yield Finding(resource=resource, where=_path(where), what="names no key of the owner")
     elif "alias/aws/" in str(value):
@@ -117,12 +117,6 @@ def _entries(resource: Resource, *where: str | int) -> Iterator[Place]:
     value: Any = at(resource.properties, *where)
     for index in range(len(value)) if isinstance(value, list) else ():
         yield (*where, index)
-
-
-def _pending(resource: Resource, where: Place) -> Finding:
-    return Finding(
-        resource=resource, where=_path(where), what="is not known yet", verdict="pending"
-    )
 
 
 def _path(where: Place) -> str:

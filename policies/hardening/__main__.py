@@ -1,6 +1,6 @@
 """Serves the pack to Pulumi: ``pulumi preview --policy-pack policies/hardening``."""
 
-from policies.common.rule import serve
+from policies.common.analyzer import serve
 from policies.hardening import NAME, RULES
 
 serve(NAME, RULES)

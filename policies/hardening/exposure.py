@@ -6,9 +6,9 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from policies.common.joins import BUCKETS, Joined
 from policies.common.resources import UNKNOWN, Resource, at, is_missing
-from policies.common.rule import Finding, Parameters, Rule
+from policies.common.rule import Finding, Parameters, Rule, pending
+from policies.common.stack import BUCKETS, Stack
 
 _BLOCK = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
 _ACCOUNT_BLOCK = "aws:s3/accountPublicAccessBlock:AccountPublicAccessBlock"
@@ -41,11 +41,10 @@ _DATABASES = frozenset(
 )
 
 
-def bucket_blocks_public_access(resources: Sequence[Resource], _: Parameters) -> Iterator[Finding]:
+def bucket_blocks_public_access(stack: Stack, _: Parameters) -> Iterator[Finding]:
     """The block is a resource of its own; one switch off is a way in."""
-    buckets = [resource for resource in resources if resource.type in BUCKETS]
-    blocks = Joined(buckets, (one for one in resources if one.type == _BLOCK))
-    for bucket in buckets:
+    blocks = stack.joined(BUCKETS, frozenset({_BLOCK}))
+    for bucket in stack.of(BUCKETS):
         own = blocks.of(bucket)
         if not own:
             verdict = "pending" if blocks.strays else "violation"
@@ -57,7 +56,7 @@ def bucket_blocks_public_access(resources: Sequence[Resource], _: Parameters) ->
             )
         for block in own:
             yield from _all_on(block)
-    for block in (resource for resource in resources if resource.type == _ACCOUNT_BLOCK):
+    for block in stack.of({_ACCOUNT_BLOCK}):
         yield from _all_on(block)
 
 
@@ -65,7 +64,7 @@ def _all_on(block: Resource) -> Iterator[Finding]:
     for switch in _SWITCHES:
         value = block.at(switch)
         if value is UNKNOWN:
-            yield _pending(block, switch)
+            yield pending(block, switch)
         elif value is not True:
             yield Finding(resource=block, where=switch, what="is not true")
 
@@ -82,7 +81,7 @@ def eks_endpoint_is_private(cluster: Resource, parameters: PublicEndpoints) -> I
     public = cluster.at("vpcConfig", "endpointPublicAccess")
     sources = cluster.at("vpcConfig", "publicAccessCidrs")
     if UNKNOWN in (private, public):
-        yield _pending(cluster, "vpcConfig")
+        yield pending(cluster, "vpcConfig")
         return
     if private is not True:
         where = "vpcConfig.endpointPrivateAccess"
@@ -117,7 +116,7 @@ def security_group_has_no_open_ingress(
     if resource.type == _GROUP:
         rules = resource.at("ingress")
         if rules is UNKNOWN:
-            yield _pending(resource, "ingress")
+            yield pending(resource, "ingress")
         for index, rule in enumerate(rules if isinstance(rules, list) else ()):
             yield from _sources(resource, rule, f"ingress[{index}].", parameters)
     elif resource.type == _GROUP_RULE:
@@ -129,7 +128,7 @@ def security_group_has_no_open_ingress(
 
 def _sources(resource: Resource, rule: Any, path: str, parameters: Ingress) -> Iterator[Finding]:
     if rule is UNKNOWN:
-        yield _pending(resource, path.rstrip("."))
+        yield pending(resource, path.rstrip("."))
         return
     all_ports = at(rule, "protocol") in ("-1", "all") or at(rule, "ipProtocol") in ("-1", "all")
     for name in ("cidrBlocks", "ipv6CidrBlocks", "cidrIpv4", "cidrIpv6"):
@@ -138,7 +137,7 @@ def _sources(resource: Resource, rule: Any, path: str, parameters: Ingress) -> I
             if is_missing(source):
                 continue
             if source is UNKNOWN:
-                yield _pending(resource, f"{path}{name}")
+                yield pending(resource, f"{path}{name}")
             elif all_ports:
                 what = f"opens all ports to {source}, which is no security group"
                 yield Finding(resource=resource, where=f"{path}{name}", what=what)
@@ -182,7 +181,7 @@ def instance_metadata_is_v2_only(resource: Resource, parameters: Hops) -> Iterat
     options = resource.at(*inside, "metadataOptions")
     tokens, hops = at(options, "httpTokens"), at(options, "httpPutResponseHopLimit")
     if tokens is UNKNOWN or hops is UNKNOWN:
-        yield _pending(resource, "metadataOptions")
+        yield pending(resource, "metadataOptions")
         return
     if tokens != "required":
         where = "metadataOptions.httpTokens"
@@ -199,16 +198,12 @@ def database_is_not_public(resource: Resource, _: Parameters) -> Iterator[Findin
     open_to_all = resource.at("publiclyAccessible")
     access = resource.at("brokerNodeGroupInfo", "connectivityInfo", "publicAccess", "type")
     if UNKNOWN in (open_to_all, access):
-        yield _pending(resource, "publiclyAccessible")
+        yield pending(resource, "publiclyAccessible")
     elif open_to_all is True:
         yield Finding(resource=resource, where="publiclyAccessible", what="is true")
     elif not is_missing(access) and access != "DISABLED":
         where = "brokerNodeGroupInfo.connectivityInfo.publicAccess.type"
         yield Finding(resource=resource, where=where, what=f"is {access}")
-
-
-def _pending(resource: Resource, where: str) -> Finding:
-    return Finding(resource=resource, where=where, what="is not known yet", verdict="pending")
 
 
 RULES = (

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from policies.common.resources import UNKNOWN, Resource, is_missing
-from policies.common.rule import Finding, Parameters, Rule
+from policies.common.rule import Finding, Parameters, Rule, pending
 
 _PROVIDER = "pulumi:providers:aws"
 _REPLICAS = frozenset(
@@ -60,7 +60,7 @@ def key_region(key: Resource, parameters: Regions) -> Iterator[Finding]:
         return
     multiple = key.at("multiRegion")
     if multiple is UNKNOWN:
-        yield Finding(resource=key, where="multiRegion", what="is not known yet", verdict="pending")
+        yield pending(key, "multiRegion")
     elif multiple is True:
         what = "is true: the key's material may be copied to any region"
         yield Finding(resource=key, where="multiRegion", what=what)
@@ -69,7 +69,7 @@ def key_region(key: Resource, parameters: Regions) -> Iterator[Finding]:
 def _judge(resource: Resource, where: str, region: Any, parameters: Regions) -> Iterator[Finding]:
     allowed = ", ".join(parameters.allowedRegions)
     if region is UNKNOWN:
-        yield Finding(resource=resource, where=where, what="is not known yet", verdict="pending")
+        yield pending(resource, where)
     elif is_missing(region):
         what = f"is not set, so the environment would decide it; allowed: {allowed}"
         yield Finding(resource=resource, where=where, what=what)

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stacks.offline import Offline, offline
-from stacks.plan import packs
+from stacks.plan import held_to
 
 TEAMS = (1, 10, 100, 500)
 QUOTA = {"cpu_quota": 16, "memory_quota_gib": 64, "gpu_quota": 2}
@@ -37,7 +37,8 @@ class Row:
     """One preview."""
 
     teams: int
-    packs: int
+    packs: bool
+    """Whether it was held to them."""
     resources: int
     seconds: float
     largest_megabytes: float
@@ -50,9 +51,8 @@ def measured(stack: Offline, teams: int, held: list[str]) -> Row:
     content = yaml.safe_load(stack.stack_file.read_text())
     content["config"]["falaj:teams"] = {f"team-{number}": QUOTA for number in range(teams)}
     stack.stack_file.write_text(yaml.safe_dump(content))
-    flags = [part for pack in held for part in ("--policy-pack", pack)]
     started = time.monotonic()
-    command = ["pulumi", "--non-interactive", "preview", "--json", *flags]
+    command = ["pulumi", "--non-interactive", "preview", "--json", *held]
     output = stack.directory / "preview.json"
     with output.open("w") as file:
         running = psutil.Popen(
@@ -115,11 +115,11 @@ def main(environment: str, counts: list[int]) -> None:
         stack.pulumi(*secret, standard_input="apiVersion: v1\n")
         measured(stack, 1, [])  # caches
         for teams in counts:
-            for held in ([], packs()):
+            for held in ([], held_to(environment)):
                 row = measured(stack, teams, held)
                 table.add_row(
                     f"{row.teams}",
-                    f"{row.packs}",
+                    "yes" if row.packs else "no",
                     f"{row.resources}",
                     f"{row.seconds:.1f}",
                     f"{row.cpu_seconds:.1f}",

@@ -20,7 +20,7 @@ from world import VARIABLE, World
 
 from stacks.locks import is_cut_short
 from stacks.offline import Offline, offline
-from stacks.plan import packs, planned
+from stacks.plan import held_to, planned
 from stacks.settings import CONFIG_DIRECTORY, PROFILES
 
 UNASKED = ("--yes", "--skip-preview")
@@ -46,7 +46,7 @@ class Living:
         self, *arguments: str, faults: list[dict[str, Any]] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """`pulumi up`, with every policy pack."""
-        held = [part for pack in packs() for part in ("--policy-pack", pack)]
+        held = held_to(self.stack.environment)
         return self.pulumi("up", *UNASKED, *held, *arguments, faults=faults)
 
     def deployment(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pulumi.runtime import rpc
 from standin import struct
 
 from stacks.offline import Offline
-from stacks.plan import packs
+from stacks.plan import held_to
 
 FILES = {
     "Chart.yaml": "apiVersion: v2\nname: engine\nversion: 1.2.3\n",
@@ -127,7 +127,7 @@ def test_a_chart_that_is_not_here_stands_in_the_plan_and_is_told_of(
     project: Callable[[str], Offline], succeed: Callable[..., Any]
 ) -> None:
     made = project(program())
-    held = [part for pack in packs() for part in ("--policy-pack", pack)]
+    held = held_to("test")
     up = succeed(made.pulumi("up", "--yes", "--skip-preview", *held))
     assert "charts are not rendered" in up.stdout + up.stderr
     chart = resources(made, succeed)["engine"]

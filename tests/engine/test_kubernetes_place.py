@@ -14,7 +14,7 @@ import yaml
 
 from stacks.environment import ROOT
 from stacks.offline import Offline, offline
-from stacks.plan import packs
+from stacks.plan import held_to
 
 EXAMPLE = ROOT / "docs" / "examples" / "existing-cluster" / "Pulumi.site.yaml"
 Succeed = Callable[[subprocess.CompletedProcess[str]], subprocess.CompletedProcess[str]]
@@ -33,7 +33,7 @@ def test_it_is_made_under_the_packs_changes_nothing_again_and_goes(
     succeed: Succeed,
     assert_keeps_contract: Callable[[dict[str, Any], dict[str, Any]], Any],
 ) -> None:
-    held = [part for pack in packs() for part in ("--policy-pack", pack)]
+    held = held_to(site.environment)
     succeed(
         site.pulumi("config", "set", "--secret", "falaj:kubeconfig", standard_input="to a cluster")
     )

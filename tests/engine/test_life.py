@@ -14,7 +14,7 @@ import yaml
 from aws_shapes import coverage
 from aws_types import Aws
 
-from stacks.plan import packs
+from stacks.plan import held_to
 
 if TYPE_CHECKING:
     from conftest import Living
@@ -45,7 +45,7 @@ class Life:
 
 @pytest.fixture(scope="module")
 def life(living: Begin, aws_environment: str) -> Iterator[Life]:
-    held = [part for pack in packs() for part in ("--policy-pack", pack)]
+    held = held_to(aws_environment)
     with living(aws_environment) as environment:
         found = yaml.safe_load(environment.stack.stack_file.read_text())["config"]
         profile = str(found.get("falaj:profile", ""))

@@ -5,47 +5,19 @@ Each has a compliant baseline that passes, mutations of it that fail, and unknow
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from rule_cases import BY_NAME, KEY_ARN, PROVIDER, Change, mutated, outcome, resource, run
 
 from policies.common.resources import ABSENT, UNKNOWN, Resource
-from policies.common.rule import Finding, Parameters, Rule, check
-from policies.packs import PACKS, RULES
+from policies.common.rule import Finding, Parameters, Rule
+from policies.packs import PACKS
 
-BY_NAME = {rule.name: rule for rule in RULES}
-ARN = "arn:aws:kms:me-central-1:123456789012:key/1"
-Change = tuple[tuple[str | int, ...], Any]
+ARN = KEY_ARN
 
-
-def resource(kind: str, name: str, properties: dict[str, Any], **more: Any) -> Resource:
-    return Resource(type=kind, urn=f"urn::{name}", name=name, properties=properties, **more)
-
-
-def outcome(name: str, *resources: Resource, **parameters: Any) -> str:
-    values = {name: parameters} if parameters else None
-    (result,) = check([BY_NAME[name]], lambda _: resources, values)
-    return result.outcome
-
-
-def mutated(properties: dict[str, Any], *changes: Change) -> dict[str, Any]:
-    """`properties` with the value at each path changed, or taken away where it is `ABSENT`."""
-    result = copy.deepcopy(properties)
-    for path, value in changes:
-        inner: Any = result
-        for step in path[:-1]:
-            inner = inner[step]
-        if value is ABSENT:
-            del inner[path[-1]]
-        else:
-            inner[path[-1]] = value
-    return result
-
-
-PROVIDER = resource("pulumi:providers:aws", "home", {"region": "me-central-1"})
 TEMPLATE = {
     "blockDeviceMappings": [{"ebs": {"encrypted": "true", "kmsKeyId": ARN}}],
     "metadataOptions": {"httpTokens": "required", "httpPutResponseHopLimit": 1},
@@ -497,7 +469,7 @@ def test_a_rule_that_breaks_is_a_violation_that_names_it_and_the_others_still_ru
         **({"applies_to": lambda one: one.type == KEY_TYPE} | judging),  # type: ignore[arg-type]
     )
     sound = BY_NAME["kms-key-is-single-region"]
-    results = check([faulty, sound], lambda _: [resource(KEY_TYPE, "key", KEY)])
+    results = run([faulty, sound], resource(KEY_TYPE, "key", KEY))
 
     assert [result.outcome for result in results] == ["failed", "passed"]
     (finding,) = results[0].findings

@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tomllib
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
+from google.protobuf import struct_pb2
 from pulumi.runtime import rpc
-from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
+from pulumi.runtime.proto import analyzer_pb2
+from rule_cases import BY_NAME, PROVIDER, outcome, resource, run
 from typer.testing import CliRunner
 
+import policies
 from policies.cli import InputError, app
+from policies.common.configuration import ConfigurationError, configured, parsed, schema
 from policies.common.controls import CONTROLS
+from policies.common.exceptions import today
 from policies.common.resources import (
     ABSENT,
     UNKNOWN,
     Resource,
     StateError,
+    of_request,
     of_stack,
     of_state,
 )
-from policies.common.rule import ConfigurationError, Rule, check
-from policies.packs import RULES
+from policies.common.rule import Finding, Rule
+from policies.packs import CONFIGURATIONS, RULES
 
 BUCKET = "aws:s3/bucket:Bucket"
 SETTING = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
-BY_NAME = {rule.name: rule for rule in RULES}
 
-
-def resource(kind: str, name: str, properties: dict[str, Any], **more: Any) -> Resource:
-    return Resource(type=kind, urn=f"urn::{name}", name=name, properties=properties, **more)
-
-
-PROVIDER = resource("pulumi:providers:aws", "home", {"region": "me-central-1"})
 KEY = resource("aws:kms/key:Key", "key", {}, provider=PROVIDER)
 QUEUE = resource("aws:sqs/queue:Queue", "queue", {}, provider=PROVIDER)
 STORE = resource(BUCKET, "store", {"bucket": "store-1"}, provider=PROVIDER)
@@ -59,12 +60,6 @@ def changed(original: Resource, **properties: Any) -> Resource:
     return dataclasses.replace(
         original, properties={name: value for name, value in kept.items() if value is not ABSENT}
     )
-
-
-def outcome(name: str, *resources: Resource, configuration: dict[str, Any] | None = None) -> str:
-    values = {name: configuration} if configuration else None
-    (result,) = check([BY_NAME[name]], lambda _: resources, values)
-    return result.outcome
 
 
 def test_every_rule_has_controls_and_says_how_to_keep_it() -> None:
@@ -127,7 +122,7 @@ def test_the_allowed_regions_are_a_parameter(name: str) -> None:
     resources = (provider, dataclasses.replace(QUEUE, provider=provider))
 
     assert outcome(name, *resources) == "failed"
-    assert outcome(name, *resources, configuration={"allowedRegions": ["me-south-9"]}) == "passed"
+    assert outcome(name, *resources, allowedRegions=["me-south-9"]) == "passed"
 
 
 BY_REFERENCE = {"bucket": (STORE.urn,), "rules": (KEY.urn,)}
@@ -180,7 +175,7 @@ def test_log_buckets_need_a_key_too_where_an_organisation_says_so() -> None:
     bucket = changed(STORE, tags={"purpose": "logs"})
     strict = {"logBucketsMayUseAes": False}
 
-    assert outcome("s3-bucket-uses-customer-key", bucket, configuration=strict) == "failed"
+    assert outcome("s3-bucket-uses-customer-key", bucket, **strict) == "failed"
 
 
 @pytest.mark.parametrize(
@@ -212,7 +207,7 @@ def test_a_rule_without_anything_to_judge_is_not_applicable(rule: Rule) -> None:
 
 def test_a_finding_names_resource_property_and_value() -> None:
     far = changed(QUEUE, region="eu-west-1")
-    (result,) = check([BY_NAME["aws-resource-region-is-allowed"]], lambda _: [far])
+    (result,) = run([BY_NAME["aws-resource-region-is-allowed"]], far)
     (finding,) = result.findings
 
     assert finding.sentence == (
@@ -225,8 +220,10 @@ def test_a_finding_names_resource_property_and_value() -> None:
 @pytest.mark.parametrize(
     ("configuration", "message"),
     [
-        ([], "maps rules to their parameters"),
-        ({"aws-provider-region-is-allowed": "me-central-1"}, "maps rules to their parameters"),
+        ([], "maps rules to their levels"),
+        ({"aws-provider-region-is-allowed": "me-central-1"}, "is 'me-central-1'; levels: advisory"),
+        ({"aws-provider-region-is-allowed": 1}, "neither a level nor an object"),
+        ({"aws-provider-region-is-allowed": "remediate"}, "no default would be safe"),
         ({"no-such-rule": {}}, "no-such-rule, which is no rule"),
         ({"aws-provider-region-is-allowed": {"regions": []}}, "regions: Extra inputs"),
         ({"aws-provider-region-is-allowed": {"allowedRegions": []}}, "allowedRegions: "),
@@ -234,26 +231,173 @@ def test_a_finding_names_resource_property_and_value() -> None:
 )
 def test_a_wrong_configuration_is_refused(configuration: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        check(RULES, lambda _: [], configuration)
+        configured(RULES, configuration)
+
+
+# --- configuration --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGURATIONS.glob("[!s]*.json")), ids=lambda f: f.stem)
+def test_each_environment_says_the_level_of_every_rule(file: Path) -> None:
+    content = parsed(file.read_text())
+
+    assert content.keys() == BY_NAME.keys()
+    assert list(content) == sorted(content)
+    configured(RULES, content)
+
+
+def test_there_is_a_file_for_each_environment_and_the_schema_is_that_of_the_rules() -> None:
+    assert {file.stem for file in CONFIGURATIONS.glob("*.json")} == {
+        *("local", "dev", "test", "staging", "prod", "schema"),
+    }
+    assert json.loads((CONFIGURATIONS / "schema.json").read_text()) == schema(RULES), (
+        "out of date: falaj policy schema > policies/config/schema.json"
+    )
+
+
+def test_all_mistakes_of_a_configuration_are_told_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        configured(RULES, {"no-such-rule": "advisory", "kms-key-rotates": {"maxRotationDay": 1}})
+
+    assert "no-such-rule" in str(caught.value)
+    assert "kms-key-rotates: maxRotationDay" in str(caught.value)
+
+
+def test_a_configuration_that_is_not_json_says_where() -> None:
+    with pytest.raises(ConfigurationError, match="line 1"):
+        parsed("{")
+
+
+def exception(**change: Any) -> dict[str, Any]:
+    return {
+        "resource": "aws:sqs/queue:Queue::queue",
+        "reason": "moves home with the next release",
+        "approver": "CISO",
+        "expires": str(today() + timedelta(days=30)),
+    } | change
+
+
+FAR = "aws-resource-region-is-allowed"
+
+
+def findings(*exceptions: dict[str, Any], region: Any = "eu-west-1") -> Sequence[Finding]:
+    """What the rule on regions says of a queue."""
+    queue = dataclasses.replace(QUEUE, properties={"region": region})
+    (result,) = run(
+        [BY_NAME[FAR]],
+        queue,
+        configuration={FAR: {"exceptions": [dict(one) for one in exceptions]}},
+    )
+    return result.findings
+
+
+@pytest.mark.parametrize("named", ["aws:sqs/queue:Queue::queue", QUEUE.urn], ids=["short", "URN"])
+def test_an_exception_in_force_excuses_its_resource_and_is_seen(named: str) -> None:
+    (finding,) = findings(exception(resource=named))
+
+    assert finding.verdict == "excepted"
+    assert "excepted until" in finding.sentence
+    assert "moves home" in finding.sentence
+
+
+def test_an_exception_that_has_expired_excuses_nothing() -> None:
+    (finding,) = findings(exception(expires=str(today() - timedelta(days=1))))
+
+    assert finding.verdict == "violation"
+    assert "its exception expired on" in finding.sentence
+
+
+def test_an_exception_holds_on_its_last_day() -> None:
+    (finding,) = findings(exception(expires=str(today())))
+
+    assert finding.verdict == "excepted"
+
+
+@pytest.mark.parametrize(
+    ("change", "region"),
+    [
+        ({}, "me-central-1"),
+        ({"resource": "aws:sqs/queue:Queue::queue-2"}, "eu-west-1"),
+        ({"resource": "aws:sns/topic:Topic::queue"}, "eu-west-1"),
+    ],
+    ids=["mended", "another name", "another type"],
+)
+def test_an_exception_that_excuses_nothing_is_a_violation(
+    change: dict[str, Any], region: str
+) -> None:
+    found = findings(exception(**change), region=region)
+
+    assert found[-1].verdict == "violation"
+    assert "matches nothing" in found[-1].sentence
+
+
+def test_what_is_not_known_yet_stays_pending_with_an_exception() -> None:
+    (finding,) = findings(exception(), region=UNKNOWN)
+
+    assert finding.verdict == "pending"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resource": "aws:sqs/queue:Queue::*"},
+        {"resource": "queue"},
+        {"reason": "because"},
+        {"approver": ""},
+        {"expires": "never"},
+        {"expires": "9999-01-01"},
+        {"until": "2027-01-01"},
+    ],
+    ids=lambda change: f"{change}",
+)
+def test_an_exception_says_what_why_who_and_how_long(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"exceptions\.0"):
+        configured(RULES, {FAR: {"exceptions": [exception(**change)]}})
+
+
+def test_a_rule_that_is_disabled_is_shown_as_that() -> None:
+    (result,) = run([BY_NAME[FAR]], QUEUE, configuration={FAR: "disabled"})
+
+    assert result.outcome == "disabled"
+
+
+def test_the_packs_and_the_distribution_have_one_version() -> None:
+    root = CONFIGURATIONS.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    described = {
+        line.removeprefix("version: ")
+        for file in root.glob("*/PulumiPolicy.yaml")
+        for line in file.read_text().splitlines()
+        if line.startswith("version: ")
+    }
+
+    assert described == {project["version"], policies.VERSION}
 
 
 # --- plain data -----------------------------------------------------------------------------------
 
 
-def test_unknown_absent_and_null_stay_apart() -> None:
-    class Shown:
-        resource_type, urn, name, provider = "a:b:C", "urn::c", "c", None
-        property_dependencies: ClassVar[dict[str, Any]] = {}
-        props = unknown_checking_proxy(
-            {
-                "unknown": UNKNOWN_STRING_VALUE,
-                "null": None,
-                "list": [1.0, UNKNOWN_STRING_VALUE, {"deep": UNKNOWN_STRING_VALUE}],
-                "half": 0.5,
-            }
-        )
+TEXT, NUMBER = "04da6b54-80e4-46f7-96ec-b56ff0331ba9", "3eeb2bf0-c639-47a8-9e75-3b44932eb421"
+"""How the engine says that a value is not known."""
 
-    (plain,) = of_stack([Shown()])  # type: ignore[list-item]
+
+def shown(properties: dict[str, Any]) -> Resource:
+    """A resource as the engine asks about it."""
+    request = analyzer_pb2.AnalyzeRequest(type="a:b:C", urn="urn::c", name="c")
+    request.properties.update(properties)
+    return of_request(request)
+
+
+def test_unknown_absent_and_null_stay_apart() -> None:
+    plain = shown(
+        {
+            "unknown": TEXT,
+            "null": None,
+            "list": [1.0, NUMBER, {"deep": TEXT}],
+            "half": 0.5,
+            "on": True,
+        }
+    )
 
     assert plain.at("unknown") is UNKNOWN
     assert plain.at("unknown", "below") is UNKNOWN
@@ -265,6 +409,40 @@ def test_unknown_absent_and_null_stay_apart() -> None:
     assert plain.at("list", 3) is ABSENT
     assert isinstance(plain.at("list", 0), int)
     assert plain.at("half") == 0.5
+    assert plain.at("on") is True
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "expected"),
+    [
+        ({rpc._special_sig_key: rpc._special_secret_sig, "value": "hidden"}, "hidden"),
+        ({rpc._special_sig_key: rpc._special_secret_sig, "value": TEXT}, UNKNOWN),
+        ({rpc._special_sig_key: rpc._special_secret_sig, "ciphertext": "v1:x"}, UNKNOWN),
+        ({rpc._special_sig_key: "d0e6a833031e9bbcd3f4e8bde6ca49a4", "value": 1}, 1),
+        ({rpc._special_sig_key: "d0e6a833031e9bbcd3f4e8bde6ca49a4"}, UNKNOWN),
+        ({"value": "an object of its own"}, {"value": "an object of its own"}),
+    ],
+    ids=["secret", "unknown secret", "encrypted", "output", "unknown output", "plain"],
+)
+def test_what_the_engine_wraps_is_taken_out(wrapped: dict[str, Any], expected: Any) -> None:
+    assert shown({"it": wrapped}).at("it") == expected
+
+
+def test_a_stack_has_providers_parents_protection_and_references() -> None:
+    one = analyzer_pb2.AnalyzerResource(
+        type="a:b:C", urn="urn::c", name="c", parent="urn::p", properties=struct_pb2.Struct()
+    )
+    one.options.protect = True
+    one.provider.name = "home"
+    one.provider.properties.update({"region": "me-central-1"})
+    one.propertyDependencies["key"].urns.append("urn::key")
+
+    (plain,) = of_stack([one])
+
+    assert (plain.parent, plain.protect) == ("urn::p", True)
+    assert plain.references == {"key": ("urn::key",)}
+    assert plain.provider is not None
+    assert plain.provider.at("region") == "me-central-1"
 
 
 def exported(*resources: dict[str, Any]) -> str:
@@ -354,6 +532,40 @@ def test_a_configuration_file_changes_the_parameters(
     done = CliRunner().invoke(app, ["check", "--state", path, "--config", str(config)])
 
     assert done.exit_code == 0
+
+
+def test_what_is_advisory_is_told_and_stops_nothing(
+    state: Callable[[str], Path], tmp_path: Path
+) -> None:
+    config = tmp_path / "rules.json"
+    config.write_text('{"aws-provider-region-is-allowed": "advisory"}')
+    path = str(state("eu-west-1"))
+    done = CliRunner().invoke(app, ["check", "--state", path, "--config", str(config)])
+
+    assert done.exit_code == 0
+    assert "violation: pulumi:providers:aws 'home': region is eu-west-1" in done.stdout
+
+
+def test_an_environment_names_the_packs_own_file(state: Callable[[str], Path]) -> None:
+    path = str(state("me-central-1"))
+
+    assert CliRunner().invoke(app, ["check", "--state", path, "-e", "prod"]).exit_code == 0
+    wrong = CliRunner().invoke(app, ["check", "--state", path, "-e", "prodd"])
+    assert "prodd has no file; there are dev, local, prod, staging, test" in str(wrong.exception)
+    both = CliRunner().invoke(app, ["check", "--state", path, "-e", "prod", "--config", path])
+    assert "give one of them" in str(both.exception)
+
+
+def test_a_configuration_is_validated_by_itself(tmp_path: Path) -> None:
+    good = CliRunner().invoke(app, ["validate", str(CONFIGURATIONS / "prod.json")])
+    assert good.exit_code == 0
+    assert f"{len(RULES)} rules, 0 exceptions" in good.stdout
+
+    file = tmp_path / "rules.json"
+    file.write_text('{"kms-key-rotate": "advisory"}')
+    wrong = CliRunner().invoke(app, ["validate", str(file)])
+    assert isinstance(wrong.exception, ConfigurationError)
+    assert "kms-key-rotate, which is no rule" in str(wrong.exception)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from policies.common.controls import CONTROLS
 from stacks.environment import ROOT
 
-PACKS = ("residency", "encryption", "hardening")
+PACKS = ("residency", "encryption", "hardening", "all")
 PROGRAM = """
 import importlib.abc, json, sys
 
@@ -31,10 +31,12 @@ class Refuse(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Refuse())
 sys.path.insert(0, wheel)
 import policies
-from policies.common.rule import policy
+from policies.common.analyzer import Analyzer
 from policies.packs import PACKS, RULES
 assert policies.__file__.startswith(wheel), policies.__file__
-print(*(pack.NAME for pack in PACKS), *(policy(rule).name for rule in RULES))
+packs = [Analyzer(pack.NAME, policies.VERSION, pack.RULES) for pack in PACKS]
+told = [pack.GetAnalyzerInfo(None, None) for pack in packs]
+print(*(one.name for one in told), *(policy.name for one in told for policy in one.policies))
 """
 
 
@@ -86,6 +88,8 @@ def test_the_wheel_holds_the_packs_and_their_description(wheel: Path) -> None:
     assert {
         "policies/__init__.py",
         "policies/common/rule.py",
+        "policies/config/prod.json",
+        "policies/config/schema.json",
         "policies/encryption/at_rest.py",
         "policies/packs.py",
         *(f"policies/{pack}/PulumiPolicy.yaml" for pack in PACKS),
