@@ -1,8 +1,8 @@
-"""Cases of a policy rule: what passes, what fails, what is not decided yet; on plain data.
+"""Cases of the policy rules: what passes, what fails, what is not decided yet; on plain data.
 
-Each rule has one `Cases`. `test_policies_cases.py` runs them, and holds that each rule has of each
-kind what its cases must have: a compliant baseline, mutations of it that fail, near misses that
-pass, and unknowns that are pending.
+Each module beside this holds `CASES`, for the rules of the module of its name in `policies`.
+`test_policies_cases.py` runs them, and holds that each rule has cases of each kind: a compliant
+baseline, mutations of it that fail, near misses that pass, and unknowns that are pending.
 """
 
 from __future__ import annotations
