@@ -255,6 +255,14 @@ def test_there_is_a_file_for_each_environment_and_the_schema_is_that_of_the_rule
     )
 
 
+def test_the_configuration_in_the_docs_is_one() -> None:
+    page = (CONFIGURATIONS.parents[1] / "docs" / "policies.md").read_text()
+    (example,) = (block.partition("```")[0] for block in page.split("```json\n")[1:])
+
+    (rule,) = [one for one in configured(RULES, parsed(example)) if one.parameters.exceptions]
+    assert rule.rule.name in example
+
+
 def test_all_mistakes_of_a_configuration_are_told_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         configured(RULES, {"no-such-rule": "advisory", "kms-key-rotates": {"maxRotationDay": 1}})
