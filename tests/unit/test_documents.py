@@ -14,11 +14,11 @@ from components.section import Section
 from stacks.environment import ROOT
 from stacks.plan import Plan
 from stacks.settings import Settings, read_file
-from tools.documents import environments, outputs
+from tools.documents import compliance, environments, outputs
 from tools.documents.data import data
 from tools.documents.docstrings import cell, of_fields
 from tools.documents.flows import flows
-from tools.documents.generated import ARCHITECTURE, ENVIRONMENTS, REMEDY, with_pictures
+from tools.documents.generated import ARCHITECTURE, COMPLIANCE, ENVIRONMENTS, REMEDY, with_pictures
 from tools.documents.plans import alike, needs, parts, stores
 from tools.documents.technology import relations, technology
 
@@ -27,6 +27,10 @@ from tools.documents.technology import relations, technology
 
 def test_the_page_of_environments_says_what_the_settings_say() -> None:
     assert (ROOT / ENVIRONMENTS).read_text(encoding="utf-8") == environments.document(), REMEDY
+
+
+def test_the_page_on_compliance_says_what_the_controls_say() -> None:
+    assert (ROOT / COMPLIANCE).read_text(encoding="utf-8") == compliance.document(), REMEDY
 
 
 def changed(**aws: Any) -> Settings:

@@ -11,7 +11,7 @@ from stacks.environment import ROOT
 from stacks.offline import offline
 from stacks.plan import Plan, look_at
 from stacks.settings import read_file
-from tools.documents import environments, outputs
+from tools.documents import compliance, environments, outputs
 from tools.documents.application import application
 from tools.documents.data import data
 from tools.documents.flows import flows
@@ -20,6 +20,7 @@ from tools.documents.technology import relations, technology
 REMEDY = "run `make documents`, look at what changed, and commit it"
 
 ARCHITECTURE = "docs/architecture.md"
+COMPLIANCE = "docs/compliance.md"
 ENVIRONMENTS = "docs/environments.md"
 OUTPUTS = "docs/outputs.md"
 
@@ -68,6 +69,7 @@ def written(found: Mapping[str, Look] | None = None) -> dict[str, str]:
     """Path → text of each document. Raises `OfflineError`, `SettingsError`."""
     looked = looks() if found is None else found
     return {
+        COMPLIANCE: compliance.document(),
         ENVIRONMENTS: environments.document(),
         OUTPUTS: outputs.document({name: one.outputs for name, one in looked.items()}),
         ARCHITECTURE: with_pictures(
