@@ -39,9 +39,9 @@ def check(
     from policies.common.stack import Stack
     from policies.packs import RULES
 
-    text = _read(state)
+    text = read_json(state)
     file = _configuration(config, environment)
-    rules = configured(RULES, json.loads(_read(file)) if file is not None else None)
+    rules = configured(RULES, json.loads(read_json(file)) if file is not None else None)
     results = run(rules, Stack(of_state(text, "inputs")), Stack(of_state(text, "outputs")))
     if as_json:
         typer.echo(json.dumps([_plain(result) for result in results], indent=2))
@@ -63,7 +63,7 @@ def validate(
     from policies.common.configuration import configured
     from policies.packs import RULES
 
-    made = configured(RULES, json.loads(_read(config)))
+    made = configured(RULES, json.loads(read_json(config)))
     exceptions = sum(len(one.parameters.exceptions) for one in made)
     typer.echo(f"{config}: {len(made)} rules, {exceptions} exceptions")
 
@@ -81,12 +81,17 @@ def schema() -> None:
 
 
 def _configuration(config: Path | None, environment: str | None) -> Path | None:
-    from policies.packs import CONFIGURATIONS
-
     if environment is None:
         return config
     if config is not None:
         raise InputError("--config and --environment both name a file: give one of them")
+    return configuration_of(environment)
+
+
+def configuration_of(environment: str) -> Path:
+    """The packs' own file of `environment`. Raises `InputError`."""
+    from policies.packs import CONFIGURATIONS
+
     file = CONFIGURATIONS / f"{environment}.json"
     there = sorted(one.stem for one in CONFIGURATIONS.glob("*.json") if one.stem != "schema")
     if environment not in there:
@@ -123,7 +128,8 @@ def _show(result: Result) -> None:
         typer.echo(f"  {result.rule.advice}")
 
 
-def _read(path: Path) -> str:
+def read_json(path: Path) -> str:
+    """The text of a JSON file. Raises `InputError`."""
     try:
         text = path.read_text(encoding="utf-8")
         json.loads(text)

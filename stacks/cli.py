@@ -22,6 +22,7 @@ _MOUNTED = (
 """Modules whose `app` holds commands of the top level. They import nothing heavy."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _GROUPS = {
+    "evidence": "policies.cli_evidence",
     "images": "stacks.images",
     "plan": "stacks.plan",
     "policy": "policies.cli",

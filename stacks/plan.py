@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from policies.packs import CONFIGURATIONS, PACKS
 from stacks import environment as clone
 from stacks.offline import Offline, OfflineError, offline
 from stacks.table import show
@@ -173,9 +172,14 @@ class Plan:
     """The policy packs that have nothing against it."""
 
 
+PACKS = ("encryption", "hardening", "residency")
+"""What `policies/all` is made of."""
+
+
 def held_to(environment: str) -> list[str]:
     """The flags by which a preview or an `up` is held to the policies of `environment`."""
-    pack, file = clone.ROOT / "policies" / "all", CONFIGURATIONS / f"{environment}.json"
+    pack = clone.ROOT / "policies" / "all"
+    file = pack.with_name("config") / f"{environment}.json"
     return ["--policy-pack", str(pack), "--policy-pack-config", str(file)]
 
 
@@ -221,7 +225,7 @@ def look_at(stack: Offline, profile: str | None = None, *arguments: str) -> Plan
         components={
             state["urn"]: state.get("parent") for state in states if not state.get("custom")
         },
-        packs=tuple(sorted(pack.__name__.rpartition(".")[2] for pack in PACKS)),
+        packs=PACKS,
     )
 
 

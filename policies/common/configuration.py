@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from policies.common.rule import Level, Parameters, Result, Rule, unmatched
+from policies.common.rule import Level, Parameters, Result, Rule, state_of, unmatched
 from policies.common.stack import Stack
 
 LEVEL = "enforcementLevel"
@@ -104,12 +104,14 @@ def check(configuration: Sequence[Configured], inputs: Stack, outputs: Stack) ->
             results.append(Result(rule=rule, level=one.level, findings=(), applicable=0))
             continue
         findings = rule.judge(resources, one.parameters)
+        exceptions = one.parameters.exceptions
         results.append(
             Result(
                 rule=rule,
                 level=one.level,
-                findings=[*findings, *unmatched(one.parameters.exceptions, findings)],
+                findings=[*findings, *unmatched(exceptions, findings)],
                 applicable=sum(map(rule.is_about, resources)),
+                exceptions=[(one, state_of(one, findings)) for one in exceptions],
             )
         )
     return results

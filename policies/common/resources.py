@@ -10,14 +10,15 @@ import enum
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from google.protobuf.struct_pb2 import Struct, Value
-from pulumi.runtime.proto.analyzer_pb2 import (
-    AnalyzeRequest,
-    AnalyzerProviderResource,
-    AnalyzerResource,
-)
+if TYPE_CHECKING:  # a state is read without the SDK, which takes a third of a second
+    from google.protobuf.struct_pb2 import Struct, Value
+    from pulumi.runtime.proto.analyzer_pb2 import (
+        AnalyzeRequest,
+        AnalyzerProviderResource,
+        AnalyzerResource,
+    )
 
 Properties = Mapping[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,10 +15,13 @@ from policies.common.resources import Resource
 from policies.common.stack import Stack
 
 Verdict = Literal["violation", "pending", "excepted"]
-Outcome = Literal["failed", "pending", "excepted", "passed", "not applicable", "disabled"]
+Outcome = Literal["failed", "pending", "excepted", "disabled", "passed", "not applicable"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+"""The worst first."""
 Level = Literal["advisory", "mandatory", "remediate", "disabled"]
 """What a violation does: it is told, or it stops the deployment; `remediate` mends it before and is
 mandatory where that does not help."""
+ExceptionState = Literal["in force", "expired", "matches nothing"]
 Path = tuple[str | int, ...]
 """To a property."""
 
@@ -141,9 +144,16 @@ def pending(resource: Resource, where: str, what: str = "is not known yet") -> F
     return Finding(resource=resource, where=where, what=what, verdict="pending")
 
 
+def state_of(exception: RuleException, findings: Sequence[Finding]) -> ExceptionState:
+    """How `exception` of a rule stands that found `findings`."""
+    found = (finding.resource for finding in findings)
+    if not any(exception.is_for(resource.type, resource.urn) for resource in found):
+        return "matches nothing"
+    return "expired" if exception.expired() else "in force"
+
+
 def unmatched(exceptions: Iterable[RuleException], findings: Sequence[Finding]) -> list[Finding]:
     """That an exception is there for nothing: what it excused is mended, or it is misspelt."""
-    found = [finding.resource for finding in findings]
     return [
         Finding(
             resource=Resource(type="exception", urn="", name=exception.resource),
@@ -151,7 +161,7 @@ def unmatched(exceptions: Iterable[RuleException], findings: Sequence[Finding]) 
             what="matches nothing that the rule finds: take it away, or correct its resource",
         )
         for exception in exceptions
-        if not any(exception.is_for(resource.type, resource.urn) for resource in found)
+        if state_of(exception, findings) == "matches nothing"
     ]
 
 
@@ -176,6 +186,8 @@ class Result:
     findings: Sequence[Finding]
     applicable: int
     """How many resources the rule is about."""
+    exceptions: Sequence[tuple[RuleException, ExceptionState]] = ()
+    """Each that the configuration has of the rule."""
 
     @property
     def outcome(self) -> Outcome:
