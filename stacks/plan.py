@@ -215,6 +215,7 @@ def look_at(stack: Offline, profile: str | None = None, *arguments: str) -> Plan
             for entry in report.get("diagnostics", ())
             if entry.get("severity") == "error"
         ]
+        messages += _violations(stack.pulumi("preview", *held, *arguments).stdout)
         raise OfflineError("\n".join(messages) or preview.stderr.strip())
     regions = {state["urn"]: state["inputs"].get("region") for state in states if _made(state)}
     made = [_row(state, regions) for state in states if _made(state)]
@@ -227,6 +228,18 @@ def look_at(stack: Offline, profile: str | None = None, *arguments: str) -> Plan
         },
         packs=PACKS,
     )
+
+
+def _violations(said: str) -> list[str]:
+    """What stops the deployment among what a preview says of policies; ``--json`` leaves it out."""
+    _, _, policies = said.partition("\nPolicies:\n")
+    mandatory, found = False, []
+    for line in policies.partition("\nDiagnostics:\n")[0].splitlines():
+        if line.lstrip().startswith("- ["):
+            mandatory = "- [mandatory]" in line
+        if mandatory and line.strip():
+            found.append(line.strip())
+    return found
 
 
 def _made(state: Mapping[str, Any]) -> bool:

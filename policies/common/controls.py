@@ -59,5 +59,23 @@ CONTROLS: dict[str, tuple[str, ...]] = {
         "CIS-AWS 3.0.0 5.2",
         "CIS-AWS 3.0.0 5.3",
     ),
+    "container-drops-all-capabilities": (
+        "ISO27001:2022 A.8.9",
+        "CIS-K8s 1.8 5.2.8",
+        "CIS-K8s 1.8 5.2.9",
+    ),
+    "container-has-read-only-root": ("ISO27001:2022 A.8.9", "CIS-K8s 1.8 5.7.3"),
+    "container-is-not-privileged": (
+        *("ISO27001:2022 A.8.9", "ISO27001:2022 A.8.18"),
+        *("CIS-K8s 1.8 5.2.2", "CIS-K8s 1.8 5.2.6"),
+    ),
+    "container-runs-as-non-root": ("ISO27001:2022 A.8.9", "CIS-K8s 1.8 5.2.7"),
+    "container-sets-requests-and-limits": ("ISO27001:2022 A.8.6",),
+    "pod-does-not-share-host": (
+        "ISO27001:2022 A.8.9",
+        *(f"CIS-K8s 1.8 5.2.{number}" for number in (3, 4, 5, 12, 13)),
+    ),
+    "pod-uses-default-seccomp": ("ISO27001:2022 A.8.9", "CIS-K8s 1.8 5.7.2"),
+    "workload-pod-spec-is-found": ("ISO27001:2022 A.8.9",),
 }
 """Rule → controls."""

@@ -1,6 +1,6 @@
-"""The pack that keeps what need not be reachable from being so."""
+"""The pack that keeps what need not be reachable, or need not have rights, from being so."""
 
-from policies.hardening import exposure
+from policies.hardening import exposure, pods
 
 NAME = "falaj-hardening"
-RULES = exposure.RULES
+RULES = (*exposure.RULES, *pods.RULES)

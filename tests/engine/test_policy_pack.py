@@ -12,8 +12,8 @@ import pytest
 
 from policies.common.exceptions import today
 from stacks.environment import ROOT
-from stacks.offline import Offline, offline
-from stacks.plan import held_to
+from stacks.offline import Offline, OfflineError, offline
+from stacks.plan import held_to, look_at
 
 if TYPE_CHECKING:
     from conftest import Deployed
@@ -179,6 +179,17 @@ def test_a_level_of_the_configuration_decides_whether_a_violation_stops(
 
     assert preview.returncode == 0, preview.stdout + preview.stderr
     assert "region is eu-west-1; allowed: me-central-1" in preview.stdout
+
+
+def test_a_plan_that_a_policy_stops_says_which_and_leaves_out_what_is_pending(
+    project: Project,
+) -> None:
+    pending = '\naws.sqs.Queue("late", region=key.arn, opts=here)\n'
+    with pytest.raises(OfflineError, match="'far': region is eu-west-1") as caught:
+        look_at(project(FAR + pending))
+
+    assert "[mandatory]" in str(caught.value)
+    assert "pending" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
