@@ -177,9 +177,13 @@ PACKS = ("encryption", "hardening", "residency")
 
 
 def held_to(environment: str) -> list[str]:
-    """The flags by which a preview or an `up` is held to the policies of `environment`."""
+    """The flags by which a preview or an `up` is held to the policies of `environment`.
+
+    An environment without a file of its own is held to those of `prod`.
+    """
     pack = clone.ROOT / "policies" / "all"
-    file = pack.with_name("config") / f"{environment}.json"
+    own, strictest = (pack.with_name("config") / f"{name}.json" for name in (environment, "prod"))
+    file = own if own.is_file() else strictest
     return ["--policy-pack", str(pack), "--policy-pack-config", str(file)]
 
 
