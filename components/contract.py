@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-CONTRACT_VERSION = "1.3"
+CONTRACT_VERSION = "1.4"
 """Version of the contract, `major.minor`: a new optional field raises minor, anything that would
 break a consumer raises major."""
 
@@ -89,6 +89,8 @@ class TeamOutputs(_Part):
     shared_ray_address: str | None = None
     """Inside the cluster: URL of the Jobs API of the team's shared Ray cluster; `None` where the
     team asked for none, and hands in jobs with a cluster of their own."""
+    orchestrator_url: str | None = None
+    """Where its people find its own Dagster; `None` where it has none."""
     folders: dict[str, str] | None = None
     """Bucket's content (artifacts, data, models) → ``s3://…/``: where the team keeps its objects;
     `None` where the team has no folders of its own."""

@@ -30,10 +30,12 @@ from components.aws.settings.log_shipping import problems_of_shipping
 from components.aws.settings.network import NetworkSettings
 from components.aws.settings.pools_for_pods import pools_for_pods
 from components.aws.settings.storage import long_team_names
-from components.kubernetes.layer_settings import LayerSettings, problems_of_layer
-from components.kubernetes.place_settings import KubernetesSettings
-from components.kubernetes.pools import Pool
-from components.kubernetes.training_settings import problems_of_training
+from components.kubernetes.layer_settings import (
+    LayerSettings,
+    problems_of_layer,
+    problems_on_nodes,
+)
+from components.kubernetes.place_settings import KubernetesSettings, problems_of_stores
 from components.local.settings import LocalSettings
 from components.residency import Residency
 from components.section import Name
@@ -103,9 +105,11 @@ class Settings(LayerSettings):
             if self.kubernetes is None:
                 problems.append("kubernetes: is missing, the cluster of this environment")
             else:
-                problems += _problems_of_training(self, self.kubernetes.pools_for_pods())
+                pools = self.kubernetes.pools_for_pods()
+                problems += problems_on_nodes(self.environment, self, pools)
+                problems += problems_of_stores(self.kubernetes, self.orchestrated, self.page_hosts)
         if self.place == "aws":
-            problems += problems_of_teams(self.environment, self.teams)
+            problems += problems_of_teams(self.environment, self.teams, self.orchestrated)
             if self.aws is None:
                 problems.append("aws: is missing, the account and node pools of this environment")
             elif self.aws.region not in self.residency.allowed_regions:
@@ -121,7 +125,8 @@ class Settings(LayerSettings):
                 problems += beyond_the_team_budget(self.aws.gpu_budget, quotas)
                 problems += _problems_of_images(self.environment, self.aws)
                 max_pods = (self.aws.network or NetworkSettings()).max_pods
-                problems += _problems_of_training(self, pools_for_pods(self.aws.pools, max_pods))
+                pools = pools_for_pods(self.aws.pools, max_pods)
+                problems += problems_on_nodes(self.environment, self, pools)
                 problems += unapproved_copies(self.aws.backup, self.residency)
                 problems += problems_of_shipping(
                     self.aws.logs,
@@ -139,16 +144,6 @@ def _problems_of_deployers(environment: str, aws: AwsSettings) -> list[str]:
         environment, aws.identity, account_id=account, runner=aws.runner is not None
     )
     return [f"aws.{problem}" for problem in found]
-
-
-def _problems_of_training(settings: Settings, pools: Mapping[str, Pool]) -> list[str]:
-    found = problems_of_training(
-        settings.training,
-        environment=settings.environment,
-        teams=settings.teams,
-        pools=pools,
-    )
-    return [f"training.{problem}" for problem in found]
 
 
 def _problems_of_images(environment: str, aws: AwsSettings) -> list[str]:

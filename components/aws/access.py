@@ -6,9 +6,11 @@ and the key of what it reads cannot disagree. Imports no Pulumi.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from components.aws.settings.database import role_of_team
 
 Domain = Literal["state", "artifacts", "database", "secrets", "cluster", "logs", "backups"]
 """A kind of data that has a key of its own."""
@@ -113,7 +115,6 @@ IDENTITIES: Mapping[str, Identity] = {
         namespace="orchestration",
         service_account="orchestration",
         prefixes=_in("data", "write", "lake/") + _in("artifacts", "write", "orchestration/"),
-        database_user="orchestration",
         queues=("arrivals",),
     ),
     "feature-store": Identity(
@@ -173,8 +174,25 @@ def readers_of_teams(bucket: str) -> tuple[str, ...]:
     )
 
 
-def team_identity(team: str) -> Identity:
-    """What a team's own jobs may touch: their own objects, and the data shared with all."""
+ORCHESTRATION = "orchestration"
+
+
+def orchestration_roles(team: str) -> dict[str, Identity]:
+    """The pages and the daemon of a team's Dagster: the noun of the role → what it may touch, which
+    is the team's own database there and nothing else."""
+    return {
+        f"{ORCHESTRATION}-{team}-{noun}": Identity(
+            namespace=ORCHESTRATION,
+            service_account=f"{team}-{noun}",
+            database_user=role_of_team(ORCHESTRATION, team),
+        )
+        for noun in ("pages", "daemon")
+    }
+
+
+def team_identity(team: str, *, orchestrated: bool = False) -> Identity:
+    """What a team's own jobs may touch: their own objects, the data shared with all and, where the
+    team has a Dagster, its database."""
     own = tuple(
         prefix
         for bucket in TEAM_BUCKETS
@@ -184,9 +202,24 @@ def team_identity(team: str) -> Identity:
         namespace=team,
         service_account="workload",
         prefixes=own + _in("data", "read", SHARED_FOLDERS["data"]),
+        database_user=role_of_team(ORCHESTRATION, team) if orchestrated else None,
     )
 
 
-def identities(teams: Iterable[str]) -> dict[str, Identity]:
-    """The noun of the role of every identity, the platform's and the teams' → what it may touch."""
-    return {**IDENTITIES, **{team_role(team): team_identity(team) for team in teams}}
+def identities(teams: Iterable[str], *, orchestrated: Collection[str] = ()) -> dict[str, Identity]:
+    """The noun of the role of every identity, the platform's and the teams' → what it may touch.
+
+    `orchestrated` are those of `teams` that have a Dagster.
+    """
+    return {
+        **IDENTITIES,
+        **{
+            team_role(team): team_identity(team, orchestrated=team in orchestrated)
+            for team in teams
+        },
+        **{
+            noun: identity
+            for team in orchestrated
+            for noun, identity in orchestration_roles(team).items()
+        },
+    }

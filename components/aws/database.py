@@ -60,6 +60,11 @@ class DatabaseAccess:
     subnet_group: pulumi.Output[str] | None = None
     """Where a restored copy may stand; `None` for an existing database."""
 
+    @property
+    def by_iam(self) -> bool:
+        """Whether roles log in by IAM, and not by a password."""
+        return all(one.connect_arn is not None for one in self.consumers.values())
+
     def uri(self, consumer: str, database: str | None = None) -> pulumi.Output[str]:
         """Where `consumer` connects, as whom and over verified TLS; never with a password.
 

@@ -13,7 +13,7 @@ EKS puts namespace and service account into every session as tags, and a team's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -58,6 +58,8 @@ class WorkloadIdentitiesArgs:
 
     scope: Scope
     teams: Iterable[str]
+    orchestrated: Sequence[str] = ()
+    """Those of `teams` that have a Dagster."""
     key_arns: KeyArns
     team_key_arns: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """Team → its own key; empty where teams have none."""
@@ -79,7 +81,7 @@ class WorkloadIdentities(pulumi.ComponentResource):
         self.roles: dict[str, pulumi.Output[str]] = {}
         self.associations: dict[str, pulumi.Resource] = {}
         teams = {team_role(team): team for team in args.teams}
-        for noun, identity in identities(teams.values()).items():
+        for noun, identity in identities(teams.values(), orchestrated=args.orchestrated).items():
             team = teams.get(noun)
             role = Role(
                 f"{name}-{noun}",

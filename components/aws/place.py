@@ -14,7 +14,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.aws.access import Domain, team_role
+from components.aws.access import ORCHESTRATION, Domain, team_role
 from components.aws.backup import TAG
 from components.aws.boundary import Boundary, BoundaryArgs
 from components.aws.cache import Cache, CacheAccess, CacheArgs, existing_cache
@@ -43,6 +43,7 @@ from components.aws.scope import Scope
 from components.aws.secrets import GeneratedSecrets, GeneratedSecretsArgs
 from components.aws.settings.aws import AwsSettings
 from components.aws.settings.backup import STANDARD
+from components.aws.settings.database import role_of_team
 from components.aws.settings.network import (
     NetworkSettings,
     private_domain_of,
@@ -65,6 +66,7 @@ from components.kubernetes.layer import (
 )
 from components.kubernetes.layer_settings import LayerSettings
 from components.kubernetes.operator_values import Cloud
+from components.kubernetes.orchestration_files import InstanceDatabase
 from components.kubernetes.pools import Pool
 from components.kubernetes.secret_stores import SecretsManager
 from components.tags import tags
@@ -162,7 +164,12 @@ class AwsPlace(pulumi.ComponentResource):
         kubeconfig = args.kubeconfig if args.kubeconfig is not None else compute.kubeconfig
         if kubeconfig is not None:
             self.fields |= self._on_the_cluster(
-                kubeconfig, compute, identities, team_keys, self._given(keys, network, compute)
+                kubeconfig,
+                compute,
+                identities,
+                team_keys,
+                self._given(keys, network, compute)
+                | {"identified": list(identities.associations.values())},
             )
         elif args.layer.teams:
             pulumi.log.warn(
@@ -354,10 +361,9 @@ class AwsPlace(pulumi.ComponentResource):
     def _data_services(self, keys: Keys, placement: Placement | None) -> None:
         """Those of somebody else, or our own once there is a network for them."""
         name, args = self._name, self._args
-        if args.aws.database.existing is not None:
-            self.database = existing_database(
-                self._scope, args.aws.database.existing, args.aws.database.consumers
-            )
+        settings = args.aws.database.with_teams(ORCHESTRATION, args.layer.orchestrated)
+        if settings.existing is not None:
+            self.database = existing_database(self._scope, settings.existing, settings.consumers)
         if args.aws.cache.existing is not None:
             self.cache = existing_cache(args.aws.cache.existing)
         if args.aws.stream.existing is not None:
@@ -371,12 +377,12 @@ class AwsPlace(pulumi.ComponentResource):
             "log_key_arn": keys["logs"].arn,
             "keep": args.aws.keep_data,
         }
-        if args.aws.database.existing is None:
+        if settings.existing is None:
             self.database = Database(
                 f"{name}-database",
                 DatabaseArgs(
                     **common,
-                    settings=args.aws.database,
+                    settings=settings,
                     administrator_key_arn=keys["secrets"].arn,
                 ),
                 self._child,
@@ -451,6 +457,7 @@ class AwsPlace(pulumi.ComponentResource):
             WorkloadIdentitiesArgs(
                 scope=self._scope,
                 teams=tuple(args.layer.teams),
+                orchestrated=args.layer.orchestrated,
                 key_arns={domain: key.arn for domain, key in keys.items()},
                 team_key_arns={team: key.arn for team, key in team_keys.items()},
                 cluster_name=self._cluster_name(compute),
@@ -602,8 +609,20 @@ class AwsPlace(pulumi.ComponentResource):
                 users_uri=self.database.uri("tracking", "tracking_users"),
                 bucket_uri=self.storage.stores["artifacts"].uri,
                 issuer=compute.cluster.oidc_issuer,
-                database_region=region,
+                database_region=region if self.database.by_iam else None,
             )
+        if args.layer.orchestration is not None and self.database is not None:
+            given["orchestration"] = {
+                team: InstanceDatabase(
+                    host=self.database.address,
+                    port=self.database.port,
+                    name=role_of_team(ORCHESTRATION, team),
+                    role=role_of_team(ORCHESTRATION, team),
+                    authorities=args.layer.orchestration.database_authorities,
+                    region=region if self.database.by_iam else None,
+                )
+                for team in args.layer.orchestrated
+            }
         if compute.elastic is not None:
             given["elastic"] = ElasticNodes(
                 manifests=compute.elastic.manifests, ready=compute.elastic.ready

@@ -155,6 +155,8 @@ GATEWAY_PORT = 8443
 _METRICS = (6000, 8080, 9090)
 _DNS_METRICS = (9153,)
 _DATA = (5432, 6379, 9098)
+OPEN_PORTS = (_HTTPS, *_DATA)
+"""On which pods reach services outside the cluster."""
 _EVERYONE = (TEAM, *PLATFORM)
 _ASK_THE_API = (
     *("tracking", "training", "serving", "monitoring", "orchestration", "external-secrets"),
@@ -200,7 +202,7 @@ FLOWS: tuple[Flow, ...] = (
         Flow(
             source=part,
             destination="services",
-            ports=(_HTTPS, *_DATA),
+            ports=OPEN_PORTS,
             why="objects, secrets, tables: each bound to the pod's identity",
         )
         for part in _EVERYONE
@@ -231,23 +233,19 @@ FLOWS: tuple[Flow, ...] = (
         why="the operator asks for the state of jobs",
     ),
     Flow(
-        source="orchestration",
-        destination="team-ray-head",
-        ports=(8265,),
-        why="pipelines hand in jobs",
-    ),
-    Flow(source="orchestration", destination="tracking", ports=(5000,), why="gates read the runs"),
-    Flow(
-        source="orchestration",
-        destination="monitoring",
-        ports=(9090,),
-        why="releases are judged by figures",
-    ),
-    Flow(
         source="monitoring",
         destination="organisation",
         ports=(_HTTPS, 465, 587),
         why="people are told of alerts, and sign in to Grafana",
+    ),
+    *(
+        Flow(
+            source=part,
+            destination="organisation",
+            ports=(_HTTPS,),
+            why="the identity provider says who signs in",
+        )
+        for part in ("tracking", "orchestration", "team-workspace")
     ),
     Flow(
         source="orchestration",

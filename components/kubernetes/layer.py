@@ -22,7 +22,13 @@ from components.kubernetes.exporters import exporters_of
 from components.kubernetes.flows import IN_MESH, MESH, TEAM, Addresses
 from components.kubernetes.gateway import Gateway, GatewayArgs
 from components.kubernetes.gpu import GpuPlugin, GpuPluginArgs
-from components.kubernetes.layer_settings import LayerError, LayerSettings, needs_of
+from components.kubernetes.layer_settings import (
+    ON_OPERATORS,
+    LayerError,
+    LayerSettings,
+    needs_of,
+)
+from components.kubernetes.layer_teams import TeamParts, TeamPartsArgs
 from components.kubernetes.mesh import Mesh, MeshArgs, MeshRules, MeshRulesArgs
 from components.kubernetes.monitoring import (
     Monitoring,
@@ -36,6 +42,7 @@ from components.kubernetes.operator_table import PRIVILEGED
 from components.kubernetes.operator_values import Cloud
 from components.kubernetes.operators import Operators, OperatorsArgs
 from components.kubernetes.operators_settings import OperatorName, OperatorsSettings
+from components.kubernetes.orchestration_files import InstanceDatabase
 from components.kubernetes.pools import Pool
 from components.kubernetes.priorities import Priorities
 from components.kubernetes.queues import QueuedTeam, Queues, QueuesArgs, feature_gates
@@ -125,6 +132,10 @@ class LayerArgs:
     backup_bucket: Bucket | None = None
     way_in: WayIn | None = None
     tracking: TrackingStores | None = None
+    orchestration: Mapping[str, InstanceDatabase] = field(default_factory=dict)
+    """Team → the database of its Dagster, a role and a name of its own in it."""
+    identified: Sequence[pulumi.Resource] = ()
+    """What makes service accounts somebody to the cloud: pods that start sooner may do nothing."""
     keep: bool = True
     """Whether the environment keeps data."""
 
@@ -157,6 +168,13 @@ def _made(name: str, args: LayerArgs, opts: pulumi.ResourceOptions) -> Layer:
             "falaj:tracking: this place names no database and bucket for MLflow: say them under "
             "falaj:kubernetes.tracking; on AWS MLflow needs a cluster and a database made here"
         )
+    for team in settings.orchestrated:
+        if team not in args.orchestration:
+            raise ValueError(
+                f"falaj:orchestration.teams.{team}: this place names no database for it: say it "
+                f"under falaj:kubernetes.orchestration.{team}; on AWS it needs a database made or "
+                "named there"
+            )
     mesh = settings.operators is not None and settings.mesh
     priorities = Priorities(f"{name}-priorities", opts)
     admission = Admission(
@@ -190,6 +208,8 @@ def _made(name: str, args: LayerArgs, opts: pulumi.ResourceOptions) -> Layer:
     parts = _Parts(name, args, teams, [priorities, admission], opts)
     for team, address in parts.ray_addresses.items():
         outputs[team]["shared_ray_address"] = address
+    for team, url in parts.orchestrator_urls.items():
+        outputs[team]["orchestrator_url"] = url
     return Layer(teams=outputs, fields=parts.fields)
 
 
@@ -235,6 +255,7 @@ class _Parts:
             self.fields["metrics_url"] = url
         if (uri := self._tracking(made)) is not None:
             self.fields["tracking_uri"] = uri
+        self.orchestrator_urls = self._team_parts(made, self.fields.get("tracking_uri"))
         if made is not None:
             self.fields |= {
                 "serving_gateway_url": f"https://{made.door.hosts[0]}",
@@ -263,7 +284,10 @@ class _Parts:
                 mirror=args.mirror,
                 addresses=args.addresses,
                 most_nodes=sum(pool.max_nodes for pool in args.pools.values()),
-                parts=("certificates", "secrets", "queues", "training", "serving"),
+                parts=(
+                    *("certificates", "secrets", "queues", "training", "serving"),
+                    *(part for part in ON_OPERATORS if getattr(args.settings, part) is not None),
+                ),
                 cloud=args.cloud,
                 feature_gates=feature_gates(args.settings.training),
                 namespaces={gateway.NAMESPACE: self._serving},
@@ -519,6 +543,7 @@ class _Parts:
                 monitored=True,
                 after=[
                     *self._operators.ready_for("tracking"),
+                    *args.identified,
                     *self._meshed,
                     *(self._stores.ready if self._stores is not None else ()),
                     *(made.ready if made is not None else ()),
@@ -526,6 +551,37 @@ class _Parts:
             ),
             self._opts,
         ).uri
+
+    def _team_parts(
+        self, made: Gateway | None, tracking_uri: pulumi.Input[str] | None
+    ) -> dict[str, str]:
+        """Team → where its people find its Dagster."""
+        args = self._args
+        return TeamParts(
+            f"{self._name}-teams",
+            TeamPartsArgs(
+                settings=args.settings,
+                keep=args.keep,
+                mirror=args.mirror,
+                addresses=args.addresses,
+                pools=args.pools,
+                teams=self._teams,
+                stores=self._stores.names if self._stores is not None else {},
+                databases=args.orchestration,
+                storage_class=self._classes.kept if args.keep else self._classes.default,
+                door=made.door if made is not None else None,
+                tracking_uri=tracking_uri,
+                mesh=self._mesh,
+                wait_for=[
+                    *self._operators.ready_for("orchestration"),
+                    *args.identified,
+                    *self._meshed,
+                    *(self._stores.ready if self._stores is not None else ()),
+                    *(made.ready if made is not None else ()),
+                ],
+            ),
+            self._opts,
+        ).urls
 
     def _target(self, door: Door) -> dict[str, Any]:
         """The contract's `ClusterTarget`."""

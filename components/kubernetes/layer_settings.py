@@ -13,6 +13,10 @@ from components.kubernetes.backup_settings import ClusterBackupSettings
 from components.kubernetes.flows import RESERVED
 from components.kubernetes.monitoring_settings import MonitoringSettings, untold
 from components.kubernetes.operators_settings import Needs, OperatorsSettings
+from components.kubernetes.orchestration_settings import (
+    OrchestrationSettings,
+    problems_of_orchestration,
+)
 from components.kubernetes.place_settings import Block
 from components.kubernetes.pools import Pool
 from components.kubernetes.serving_settings import ServingSettings, licence_problems
@@ -20,8 +24,12 @@ from components.kubernetes.settings import AdmissionSettings, TeamQuota
 from components.kubernetes.signature_settings import SignatureSettings, problems_of_signatures
 from components.kubernetes.storage_classes_settings import StorageClassesSettings
 from components.kubernetes.tracking_settings import TrackingSettings
-from components.kubernetes.training_settings import TrainingSettings
+from components.kubernetes.training_settings import TrainingSettings, problems_of_training
+from components.kubernetes.workspace_settings import WorkspaceSettings, problems_of_workspaces
 from components.section import Name, Section
+
+ON_OPERATORS = ("tracking", "monitoring", "orchestration", "workspaces")
+"""The parts that stand on operators of others, and are there where something is said of them."""
 
 
 class LayerError(Exception):
@@ -53,6 +61,10 @@ class LayerSettings(Section):
     """MLflow; none where nothing is said."""
     monitoring: MonitoringSettings | None = None
     """Who is told of what; without it there are figures, and rules and dashboards are nobody's."""
+    orchestration: OrchestrationSettings | None = None
+    """A Dagster for each team that is named there; none where nothing is said."""
+    workspaces: WorkspaceSettings | None = None
+    """Notebooks of people; none where nothing is said."""
     teams: dict[Name, TeamQuota] = Field(default_factory=dict)
     """Each gets a namespace of its name, closed, with a quota and roles for its people."""
 
@@ -60,6 +72,17 @@ class LayerSettings(Section):
     def mesh(self) -> bool:
         """Whether there is the mesh: where it does not encrypt, nobody needs it."""
         return self.training.encryption == "mesh"
+
+    @property
+    def orchestrated(self) -> tuple[str, ...]:
+        """The teams that have a Dagster."""
+        return tuple(self.orchestration.teams) if self.orchestration is not None else ()
+
+    @property
+    def page_hosts(self) -> tuple[str, ...]:
+        """What people call the pages of these parts: names that the gateway must answer for."""
+        parts = [part for part in (self.orchestration, self.workspaces) if part is not None]
+        return tuple(dict.fromkeys(part.pages.host for part in parts))
 
 
 def needs_of(
@@ -90,7 +113,7 @@ def problems_of_layer(
     for problem in licence_problems(environment, settings.serving):
         yield f"serving.{problem}"
     if settings.operators is None:
-        for part in ("tracking", "monitoring"):
+        for part in ON_OPERATORS:
             if getattr(settings, part) is not None:
                 yield f"{part}: needs the operators of others: add operators: {{}}"
         return
@@ -99,6 +122,20 @@ def problems_of_layer(
     if settings.monitoring is not None:
         for problem in untold(environment, settings.monitoring):
             yield f"monitoring.{problem}"
+    if settings.orchestration is not None:
+        yield from problems_of_orchestration(settings.orchestration, settings.teams)
+
+
+def problems_on_nodes(
+    environment: str, settings: LayerSettings, pools: Mapping[str, Pool]
+) -> Iterator[str]:
+    """What does not fit the nodes that there are; each begins with its key."""
+    for problem in problems_of_training(
+        settings.training, environment=environment, teams=settings.teams, pools=pools
+    ):
+        yield f"training.{problem}"
+    if settings.workspaces is not None:
+        yield from problems_of_workspaces(settings.workspaces, settings.teams, pools)
 
 
 def problems_of_names(teams: Iterable[str]) -> list[str]:

@@ -98,6 +98,8 @@ class OrchestrationArgs:
     database: InstanceDatabase
     secret_source: SecretSource | None = None
     """`None` where somebody else puts the Secrets there; else with `secret_nouns`."""
+    team_secret_source: SecretSource | None = None
+    """The same for the team's namespace, which another store answers: with `team_secret_nouns`."""
     account_annotations: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """Those that bind the accounts to an identity, where an annotation does."""
     door: Door | None = None
@@ -115,11 +117,20 @@ class OrchestrationArgs:
             raise ValueError(
                 f"teams.{self.team}.groups: names nobody, so nobody could open its pages"
             )
-        if missing := lacking(self.secret_source, self.secret_nouns):
+        if (self.secret_source is None) != (self.team_secret_source is None):
             raise ValueError(
-                f"secret_source.keys: lacks {', '.join(missing)}; say under which name the store "
-                "has each"
+                "secret_source and team_secret_source: one store without the other; pods of both "
+                "namespaces need their Secrets"
             )
+        for named, source, nouns in (
+            ("secret_source", self.secret_source, self.secret_nouns),
+            ("team_secret_source", self.team_secret_source, self.team_secret_nouns),
+        ):
+            if missing := lacking(source, nouns):
+                raise ValueError(
+                    f"{named}.keys: lacks {', '.join(missing)}; say under which name the store "
+                    "has each"
+                )
         host = self.settings.pages.host
         if self.door is not None and host not in self.door.hosts:
             raise ValueError(
@@ -129,9 +140,13 @@ class OrchestrationArgs:
 
     @property
     def secret_nouns(self) -> set[str]:
-        """What must be generated and kept for it."""
-        kept = {DATABASE_PASSWORD} if self.database.by_password else set()
-        return {pages.CLIENT_SECRET, pages.COOKIE_SECRET} | kept
+        """What must be kept for the platform's pods."""
+        return {pages.CLIENT_SECRET, pages.COOKIE_SECRET} | self.team_secret_nouns
+
+    @property
+    def team_secret_nouns(self) -> set[str]:
+        """What must be kept for the team's pods."""
+        return {DATABASE_PASSWORD} if self.database.by_password else set()
 
 
 class Orchestration(pulumi.ComponentResource):
@@ -220,12 +235,12 @@ class Orchestration(pulumi.ComponentResource):
     def _team_secret(self) -> list[pulumi.Resource]:
         """The one of the team's pods: how they reach the instance, and nothing of the pages."""
         args = self._args
-        if args.secret_source is None or not args.database.by_password:
+        if args.team_secret_source is None or not args.database.by_password:
             return []
         return [
             external_secret(
                 f"{self._name}-team-secret",
-                args.secret_source,
+                args.team_secret_source,
                 self._metadata(FILES, namespace=args.team),
                 {PASSWORD_KEY: (DATABASE_PASSWORD, PLAIN)},
                 self._child,

@@ -7,6 +7,7 @@ what runs on them and says of the rest what it was told.
 
 from __future__ import annotations
 
+import urllib.parse
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from components.images import Lock, Mirror
 from components.kubernetes.flows import Addresses
 from components.kubernetes.layer import LayerArgs, TrackingStores, WayIn, make_layer
 from components.kubernetes.layer_settings import LayerSettings
+from components.kubernetes.orchestration_files import InstanceDatabase
 from components.kubernetes.place_settings import GivenStores, KubernetesSettings
 from components.kubernetes.tracking import S3Endpoint
 
@@ -66,8 +68,9 @@ class KubernetesPlace(pulumi.ComponentResource):
                 pools=pools,
                 keep=given.keep_data,
                 tracking=_stores(given.tracking) if given.tracking is not None else None,
+                orchestration=_databases(args.layer, given),
                 way_in=(
-                    WayIn(hosts=[f"serving.{given.domain}"], issuer=given.issuer)
+                    WayIn(hosts=_hosts(given.domain, args.layer), issuer=given.issuer)
                     if given.domain is not None
                     else None
                 ),
@@ -100,3 +103,26 @@ def _stores(given: GivenStores) -> TrackingStores:
         issuer=given.issuer,
         endpoint=S3Endpoint(address=given.endpoint, region=given.region),
     )
+
+
+def _hosts(domain: str, layer: LayerSettings) -> list[str]:
+    """What the gateway answers for: models first, then pages for people."""
+    tracking = layer.tracking.hosts if layer.tracking is not None else ()
+    return list(dict.fromkeys([f"serving.{domain}", *tracking, *layer.page_hosts]))
+
+
+def _databases(layer: LayerSettings, given: KubernetesSettings) -> dict[str, InstanceDatabase]:
+    """Team → the database of its Dagster, signed in to by password."""
+    if layer.orchestration is None:
+        return {}
+    found = {}
+    for team, uri in given.orchestration.items():
+        parts = urllib.parse.urlsplit(uri)
+        found[team] = InstanceDatabase(
+            host=str(parts.hostname),
+            port=parts.port or 5432,
+            name=parts.path.removeprefix("/"),
+            role=str(parts.username),
+            authorities=layer.orchestration.database_authorities,
+        )
+    return found

@@ -6,10 +6,13 @@ On premises, in another cloud of the country, or in kind on one machine.
 from __future__ import annotations
 
 import ipaddress
+import urllib.parse
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from components.kubernetes.flows import OPEN_PORTS
 from components.kubernetes.pools import GPU, KIND, POOL, TEAM, Pool
 from components.section import Name, Section
 
@@ -84,6 +87,26 @@ class GivenStores(Section):
     says it."""
 
 
+def _is_on_an_open_port(uri: str) -> str:
+    port = urllib.parse.urlsplit(uri).port
+    if port is not None and port not in OPEN_PORTS:
+        raise ValueError(
+            f"port {port}; pods reach services outside on {', '.join(map(str, OPEN_PORTS))} alone: "
+            "let it answer on one of these"
+        )
+    return uri
+
+
+DatabaseUri = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^postgresql://[a-z][a-z0-9_]{0,62}@[a-z0-9.-]+(:\d{1,5})?/[a-z][a-z0-9_]{0,62}$"
+    ),
+    AfterValidator(_is_on_an_open_port),
+]
+"""``postgresql://role@host:port/name``, without a password; it is reached over verified TLS."""
+
+
 class KubernetesSettings(Section):
     """The cluster, and what stands around it."""
 
@@ -104,6 +127,9 @@ class KubernetesSettings(Section):
     """From where requests come to the gateway."""
     tracking: GivenStores | None = None
     """What MLflow keeps its own in, where it is asked for."""
+    orchestration: dict[Name, DatabaseUri] = Field(default_factory=dict)
+    """Team → the database of its Dagster and the role that owns it, where the team has one. No two
+    teams share either; passwords are in Secrets."""
     keep_data: bool = True
     """Whether somebody's data is here: then no part is on one pod alone."""
     services: tuple[Block, ...] = ()
@@ -120,3 +146,39 @@ class KubernetesSettings(Section):
     def pools_for_pods(self) -> dict[str, Pool]:
         """Name → pool."""
         return {name: one.pool(name) for name, one in self.pools.items()}
+
+
+def problems_of_stores(
+    kubernetes: KubernetesSettings, orchestrated: Iterable[str], page_hosts: Iterable[str]
+) -> Iterator[str]:
+    """What the site does not say for parts that are asked for; each begins with its key.
+
+    `orchestrated` are the teams with a Dagster, `page_hosts` the names of pages for people.
+    """
+    of: dict[str, str] = {}
+    for team, uri in kubernetes.orchestration.items():
+        parts = urllib.parse.urlsplit(uri)
+        server = f"{parts.hostname}:{parts.port or 5432}"
+        for what in (f"the database {server}{parts.path}", f"the role {parts.username}@{server}"):
+            if (other := of.setdefault(what, team)) != team:
+                yield (
+                    f"kubernetes.orchestration.{team}: has {what} of {other}; who writes into it "
+                    "starts runs as the other: give each team its own"
+                )
+    for team in orchestrated:
+        if team not in kubernetes.orchestration:
+            yield (
+                f"kubernetes.orchestration: names no database for {team}, which "
+                f"orchestration.teams has: add {team}: postgresql://<role>@<host>:5432/<name>"
+            )
+    for host in page_hosts:
+        if kubernetes.domain is None:
+            yield (
+                f"kubernetes.domain: is missing, and nobody would reach the pages at {host}: say "
+                "under which domain the gateway answers"
+            )
+        elif not host.endswith(f".{kubernetes.domain}"):
+            yield (
+                f"kubernetes.domain: is {kubernetes.domain}, and pages are at {host}: let "
+                "pages.host be a name under it"
+            )

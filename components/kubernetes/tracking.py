@@ -25,7 +25,7 @@ import pulumi_kubernetes as kubernetes
 
 from components.kubernetes import tracking_pods as pods
 from components.kubernetes.edge import NETWORKING
-from components.kubernetes.flows import FLOWS, TEAM, Addresses
+from components.kubernetes.flows import FLOWS, OPEN_PORTS, TEAM, Addresses
 from components.kubernetes.mesh import MeshRules, MeshRulesArgs
 from components.kubernetes.secret_source import SecretSource, lacking
 from components.kubernetes.serving import Door
@@ -132,10 +132,10 @@ class TrackingArgs:
         for name, uri in addresses.items():
             # what a cloud tells later is on the port of its kind
             port = urlsplit(uri).port if isinstance(uri, str) else None
-            if port is not None and port not in _open_ports():
+            if port is not None and port not in OPEN_PORTS:
                 raise ValueError(
                     f"{name}: port {port}; pods reach services outside on "
-                    f"{', '.join(map(str, _open_ports()))} alone: let it answer on one of these"
+                    f"{', '.join(map(str, OPEN_PORTS))} alone: let it answer on one of these"
                 )
 
     @property
@@ -381,8 +381,7 @@ class Tracking(pulumi.ComponentResource):
         return written(
             grants(
                 {team: _roles(quota) for team, quota in self._args.teams.items()},
-                readers=[part for part in _callers() if part not in _WRITERS],
-                writers=_WRITERS,
+                readers=_callers(),
             )
         )
 
@@ -484,8 +483,6 @@ class Tracking(pulumi.ComponentResource):
 
 
 _CLUSTER = ".svc.cluster.local"
-_WRITERS = ("orchestration",)
-"""Parts of the platform that record runs and release versions for all teams."""
 
 
 def _callers() -> Iterable[str]:
@@ -494,13 +491,6 @@ def _callers() -> Iterable[str]:
         flow.source
         for flow in FLOWS
         if flow.destination == PART and PORT in flow.ports and flow.source != TEAM
-    )
-
-
-def _open_ports() -> tuple[int, ...]:
-    """Of services outside the cluster, as the table of flows says."""
-    return next(
-        flow.ports for flow in FLOWS if (flow.source, flow.destination) == (PART, "services")
     )
 
 

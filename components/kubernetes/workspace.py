@@ -29,7 +29,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.kubernetes import pages
+from components.kubernetes import pages, tracking_client
 from components.kubernetes.edge import NETWORKING
 from components.kubernetes.pod_parts import (
     MANAGED_BY,
@@ -65,15 +65,15 @@ class WorkspaceArgs:
     settings: WorkspaceSettings
     keep: bool
     """Whether the environment keeps data."""
-    image: pulumi.Input[str]
-    """With JupyterLab 4 and what the team works with; runs as any user."""
     proxy_image: pulumi.Input[str]
     """`oauth2-proxy` in the catalogue."""
     storage_class: str
     """Encrypted."""
     pools: Mapping[str, Pool] = field(default_factory=dict)
     variables: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-    """Where the platform's parts are; no secret."""
+    """Told to the notebook; no secret."""
+    tracking_uri: pulumi.Input[str] | None = None
+    """Where MLflow is, which the notebook signs in to as the team; `None` without it."""
     secret_source: SecretSource | None = None
     """`None` where somebody else puts the proxy's Secret there."""
     door: Door | None = None
@@ -240,9 +240,13 @@ def _pod(
         **_packages(args.settings.mirrors),
         **args.variables,
     }
+    tokens: list[dict[str, Any]] = []
+    if args.tracking_uri is not None:
+        told |= {"MLFLOW_TRACKING_URI": args.tracking_uri, **tracking_client.VARIABLES}
+        tokens = [tracking_client.MOUNT]
     server: dict[str, Any] = {
         "name": "server",
-        "image": args.image,
+        "image": args.settings.image,
         "command": ["jupyter", "lab", *_server_options(page, args.settings.idle_minutes * 60)],
         "env": variables(told),
         "workingDir": WORK,
@@ -251,6 +255,7 @@ def _pod(
         "volumeMounts": [
             {"name": "work", "mountPath": WORK},
             {"name": "scratch", "mountPath": "/tmp"},  # noqa: S108 the pod's own
+            *tokens,
         ],
     }
     # beside the server as long as that runs, and no longer
@@ -269,6 +274,7 @@ def _pod(
             {"name": "work", "persistentVolumeClaim": {"claimName": claim}},
             {"name": "scratch", "emptyDir": {"sizeLimit": mib(_SCRATCH_MIB)}},
             *pages.volumes(page),
+            *([tracking_client.VOLUME] if tokens else []),
         ],
     }
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from components.kubernetes.pages_settings import PagesSettings
 from components.kubernetes.pools import Pool
 from components.kubernetes.settings import TeamQuota
+from components.kubernetes.tracking_settings import Image
 from components.section import Name, Section
 
 _ABROAD = ("pypi.org", "pythonhosted.org", "anaconda.org", "anaconda.com", "huggingface.co")
@@ -69,6 +70,9 @@ class WorkspaceSettings(Section):
     """Workspaces of people, each with a volume of its own."""
 
     pages: PagesSettings
+    image: Image
+    """In the registry in the country, by its digest: with JupyterLab 4 and what people work with;
+    it runs as any user."""
     idle_minutes: int = Field(60, ge=5, le=24 * 60)
     """After which kernels and terminals that do nothing end, and after the last the workspace."""
     most_hours: int = Field(12, ge=1, le=168)

@@ -42,10 +42,9 @@ def grants(
     teams: Mapping[str, Mapping[str, Iterable[str]]],
     *,
     readers: Iterable[str] = (),
-    writers: Iterable[str] = (),
 ) -> list[Grant]:
-    """All grants: team → role → groups of people; `readers` and `writers` are namespaces of the
-    platform whose pods may use what every team has.
+    """All grants: team → role → groups of people; `readers` are namespaces of the platform whose
+    pods may read what every team has.
 
     A group that has several roles in a team has the most that one of them allows.
     """
@@ -62,8 +61,6 @@ def grants(
                 add(group, pattern_of(team), "EDIT" if role in _WRITING else "READ")
     for namespace in readers:
         add(pods_of(namespace), ALL, "READ")
-    for namespace in writers:
-        add(pods_of(namespace), ALL, "EDIT")
     return sorted(
         Grant(group=group, pattern=pattern, permission=permission)
         for (group, pattern), permission in found.items()

@@ -80,6 +80,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
     "kyverno": {},
     "external-secrets": {},
     "log-shipping": {"logs/cluster/": APPEND},
+    **{f"orchestration-{team}-{noun}": {} for team in TEAMS for noun in ("pages", "daemon")},
     **OF_TEAMS,
 }
 """All that is allowed, by identity and prefix: everything else is refused."""
@@ -90,7 +91,12 @@ def build(record: Record, *, cluster: str | None = "falaj-dev", **keys: Any) -> 
         lambda: WorkloadIdentities(
             "dev",
             WorkloadIdentitiesArgs(
-                scope=SCOPE, teams=TEAMS, key_arns=KEYS, cluster_name=cluster, **keys
+                scope=SCOPE,
+                teams=TEAMS,
+                orchestrated=TEAMS,
+                key_arns=KEYS,
+                cluster_name=cluster,
+                **keys,
             ),
         )
     )
@@ -176,7 +182,7 @@ def test_each_identity_does_on_each_prefix_what_it_must_and_nothing_else(
 
 
 def test_the_table_above_knows_every_identity() -> None:
-    assert set(EXPECTED) == set(identities(TEAMS))
+    assert set(EXPECTED) == set(identities(TEAMS, orchestrated=TEAMS))
 
 
 @pytest.mark.parametrize("role", EXPECTED)
@@ -216,12 +222,36 @@ def test_whoever_takes_messages_can_open_them(asks: Asks) -> None:
 
 
 def test_each_consumer_signs_in_to_the_database_as_itself_alone(asks: Asks) -> None:
-    users = {"tracking": "tracking", "orchestration": "orchestration"}
-    users["feature-store"] = "feature_store"
+    users = {"tracking": "tracking", "feature-store": "feature_store"}
+    for team in TEAMS:
+        own = (f"orchestration-{team}-pages", f"orchestration-{team}-daemon", f"team-{team}")
+        users |= dict.fromkeys(own, f"orchestration_{team}")
     for role in EXPECTED:
-        for user in ("tracking", "orchestration", "feature_store", "postgres"):
+        for user in (*set(users.values()), "orchestration", "orchestration_other", "postgres"):
             arn = SCOPE.arn("rds-db", f"dbuser:db-ABCDEFGHIJ/{user}")
             assert asks.allows(role, "rds-db:connect", arn) == (users.get(role) == user), role
+
+
+def test_a_team_without_a_dagster_signs_in_to_no_database() -> None:
+    made = identities(TEAMS, orchestrated=("credit",))
+
+    assert made["team-credit"].database_user == "orchestration_credit"
+    assert made["team-fraud"].database_user is None
+    assert {noun for noun in made if noun.startswith("orchestration-")} == {
+        "orchestration-credit-pages",
+        "orchestration-credit-daemon",
+    }
+
+
+def test_the_pods_of_a_dagster_are_who_its_accounts_say(made: Recording) -> None:
+    taken = {
+        (one.inputs["namespace"], one.inputs["serviceAccount"]): one.inputs["roleArn"]
+        for one in made.of("PodIdentityAssociation")
+    }
+    assert len(set(taken.values())) == len(taken), "nobody shares a role"
+    for team in TEAMS:
+        for noun in ("pages", "daemon"):
+            assert ("orchestration", f"{team}-{noun}") in taken
 
 
 @pytest.mark.parametrize("role", EXPECTED)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
 import pulumi
 import pytest
@@ -64,7 +66,14 @@ PAGES = PagesSettings(
     host="dagster.example.ae", issuer="https://sign-in.example.ae", client_id="dagster"
 )
 OWN = TeamOrchestration(locations=("sowing", "harvest"))
-SETTINGS = OrchestrationSettings(pages=PAGES, teams={"wheat": OWN})
+AUTHORITY = re.findall(
+    r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?",
+    Path(certifi.where()).read_text(encoding="utf-8"),
+    re.DOTALL,
+)[0]
+SETTINGS = OrchestrationSettings(
+    pages=PAGES, teams={"wheat": OWN}, database_authorities=AUTHORITY
+)
 BY_PASSWORD = InstanceDatabase(
     host="database.example", name="dagster_wheat", role="dagster_wheat", authorities="PEM"
 )
@@ -83,6 +92,7 @@ SOURCE = SecretSource(
         for noun in ("client-secret", "cookie-secret", "database-password")
     },
 )
+TEAM_SOURCE = SecretSource(store="wheat", keys={"database-password": "wheat/database-password"})
 ARGS = OrchestrationArgs(
     team="wheat",
     settings=SETTINGS,
@@ -93,6 +103,7 @@ ARGS = OrchestrationArgs(
     proxy_image="registry.ae.example/prod/oauth2-proxy:1",
     database=BY_PASSWORD,
     secret_source=SOURCE,
+    team_secret_source=TEAM_SOURCE,
     door=DOOR,
     monitored=True,
 )
@@ -465,7 +476,7 @@ QUOTA = TeamQuota(groups=TeamGroups(viewer=("wheat-viewer",), operator=("wheat-o
 def test_what_does_not_fit_the_teams_is_told(
     asked: dict[str, TeamOrchestration], quota: TeamQuota, problem: str
 ) -> None:
-    settings = OrchestrationSettings(pages=PAGES, teams=asked)
+    settings = SETTINGS.model_copy(update={"teams": asked})
     found = list(problems_of_orchestration(settings, {"wheat": quota}))
     assert any(problem in one for one in found), found
 

@@ -32,7 +32,8 @@ PAGES = PagesSettings(
     host="work.example.ae", issuer="https://sign-in.example.ae", client_id="workspaces"
 )
 MARIAM = WorkspaceUser(email="Mariam@example.ae", team="wheat")
-SETTINGS = WorkspaceSettings(pages=PAGES, users={"mariam": MARIAM})
+IMAGE = f"registry.ae.example/prod/workspace:1@sha256:{'0' * 64}"
+SETTINGS = WorkspaceSettings(pages=PAGES, image=IMAGE, users={"mariam": MARIAM})
 POOLS = {
     "training": Pool(
         kind="gpu",
@@ -48,7 +49,6 @@ ARGS = WorkspaceArgs(
     user="mariam",
     settings=SETTINGS,
     keep=True,
-    image="registry.ae.example/prod/workspace:1",
     proxy_image="registry.ae.example/prod/oauth2-proxy:1",
     storage_class="encrypted",
     pools=POOLS,

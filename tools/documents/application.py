@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from components.aws.access import BUCKET_DOMAINS, Identity, Mode, identities, team_role
+from components.aws.access import (
+    BUCKET_DOMAINS,
+    Identity,
+    Mode,
+    identities,
+    orchestration_roles,
+    team_identity,
+)
 from stacks.plan import Plan
 from stacks.settings import Settings
 from tools.documents.docstrings import table
@@ -14,6 +21,7 @@ from tools.documents.plans import of_type
 _LINES: dict[Mode, str] = {"write": "==>", "append": "-->", "read": "-.->"}
 """Mode → its arrow, that of the widest right first."""
 _TEAM = "each team"
+_DAGSTER = "each team's Dagster"
 _QUEUE = "queue of arrivals"
 
 
@@ -47,15 +55,17 @@ def _shown(plan: Plan, settings: Settings) -> dict[str, Identity]:
         (one["inputs"]["namespace"], one["inputs"]["serviceAccount"])
         for one in of_type(plan, "PodIdentityAssociation")
     }
-    own = identities(())
+    own, orchestrated = identities(()), settings.orchestrated
     found = {
         name: one
-        for name, one in identities(settings.teams).items()
+        for name, one in identities(settings.teams, orchestrated=orchestrated).items()
         if (one.namespace, one.service_account) in taken
     }
     shown = {name: one for name, one in found.items() if name in own}
     if found.keys() - own.keys():
-        shown[_TEAM] = identities(["<team>"])[team_role("<team>")]
+        shown[_TEAM] = team_identity("<team>", orchestrated=bool(orchestrated))
+    if any(found.keys() & orchestration_roles(team).keys() for team in orchestrated):
+        shown[_DAGSTER] = orchestration_roles("<team>")["orchestration-<team>-daemon"]
     return shown
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -21,9 +22,13 @@ ADMINISTRATOR = "falaj"
 _CONSUMERS = {
     # MLflow's users are not where its runs are: each has a schema version of its own
     "tracking": ("tracking", "tracking_users"),
-    "orchestration": ("orchestration",),
     "feature_store": ("feature_store",),
 }
+
+
+def role_of_team(part: str, team: str) -> str:
+    """The role of a team's own `part`, and its database; PostgreSQL takes no hyphen unquoted."""
+    return f"{part}_{team}".replace("-", "_")
 
 
 class ExistingDatabase(Section):
@@ -70,7 +75,15 @@ class DatabaseSettings(Section):
     consumers: dict[Identifier, tuple[Identifier, ...]] = Field(
         default_factory=lambda: dict(_CONSUMERS)
     )
-    """Role → its databases."""
+    """Role → its databases; those of parts that each team has for itself come with the team."""
+
+    def with_teams(self, part: str, teams: Iterable[str]) -> Self:
+        """The same with a role and a database of that name for `part` of each of `teams`.
+
+        Raises `ValidationError` where another role has one of the databases.
+        """
+        added = {role_of_team(part, team): (role_of_team(part, team),) for team in teams}
+        return self.model_validate(self.model_dump() | {"consumers": self.consumers | added})
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

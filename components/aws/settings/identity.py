@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from components.aws.access import orchestration_roles, team_role
 from components.aws.settings.cluster import RoleArn
 from components.section import Section
 
@@ -114,14 +115,23 @@ def problems_of_bootstrap(identity: IdentitySettings) -> list[str]:
     ]
 
 
-def problems_of_teams(environment: str, teams: Iterable[str]) -> list[str]:
-    """Teams whose role's name IAM would refuse."""
+def problems_of_teams(
+    environment: str, teams: Iterable[str], orchestrated: Iterable[str] = ()
+) -> list[str]:
+    """Teams one of whose roles has a name that IAM would refuse; `orchestrated` have a Dagster."""
+    roles = {
+        **{f"teams.{team}": team_role(team) for team in teams},
+        **{
+            f"orchestration.teams.{team}": max(orchestration_roles(team), key=len)
+            for team in orchestrated
+        },
+    }
     problems = []
-    for team in teams:
-        role = f"falaj-{environment}-team-{team}"
+    for key, noun in roles.items():
+        role = f"falaj-{environment}-{noun}"
         if len(role) > LONGEST_ROLE_NAME:
             problems.append(
-                f"teams.{team}: gives the role {role} of {len(role)} characters; "
+                f"{key}: gives the role {role} of {len(role)} characters; "
                 f"IAM allows {LONGEST_ROLE_NAME}"
             )
     return problems

@@ -37,6 +37,10 @@ PLATFORM_SECRETS: Mapping[str, Generated] = {
     "monitoring/admin-password": Generated(
         purpose="the first administrator of Grafana, whose database holds it too", rotates=False
     ),
+    "orchestration/cookie-secret": Generated(
+        purpose="the proxies before the pages of Dagster encrypt the cookies of people with it",
+        rotates=False,
+    ),
     "serving/gateway-token": Generated(
         purpose="the gateway lets callers in with it, and with the one before", rotates=True
     ),
@@ -46,6 +50,10 @@ PLATFORM_SECRETS: Mapping[str, Generated] = {
 TEAM_SECRETS: Mapping[str, Generated] = {
     "ray-token": Generated(
         purpose="head and workers of the team's Ray cluster know each other by it", rotates=False
+    ),
+    "workspace-cookie-secret": Generated(
+        purpose="the proxies before the team's notebooks encrypt the cookies of people with it",
+        rotates=False,
     ),
     "serving-token": Generated(
         purpose="the team's callers are let in with it, and with the one before", rotates=True
