@@ -23,7 +23,10 @@ KINDS = (
     *("kuberay", "kueue", "kyverno", "istio", "prometheus-operator", "external-secrets"),
     *("cert-manager", "velero"),
 )
-LAYER = ("admission", "operators", "training", "serving", "signatures", "monitoring", "teams")
+LAYER = (
+    *("admission", "operators", "training", "serving", "signatures", "monitoring", "teams"),
+    *("orchestration", "workspaces"),
+)
 UP = ("up", "--yes", "--skip-preview")
 
 
@@ -32,6 +35,16 @@ def site(environment: str) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
     wanted = read_file(environment).model_dump(mode="json", include=set(LAYER), exclude_unset=True)
     content["config"] |= {f"falaj:{part}": asked for part, asked in wanted.items() if asked}
+    for part in ("orchestration", "workspaces"):
+        if (asked := wanted.get(part)) is not None:
+            asked["pages"]["host"] = "pages.ml.bank.example"
+    if (images := wanted.get("workspaces")) is not None:
+        _, _, digest = images["image"].partition("@")
+        images["image"] = f"harbor.bank.example/falaj/workspace@{digest}"
+    content["config"]["falaj:kubernetes"]["orchestration"] = {
+        team: f"postgresql://dagster_{team}@db.bank.example:5432/dagster_{team}"
+        for team in (wanted.get("orchestration") or {}).get("teams", {})
+    }
     content["config"]["falaj:admission"] = {
         **(wanted.get("admission") or {}),
         "registries": ["harbor.bank.example/"],

@@ -71,9 +71,7 @@ AUTHORITY = re.findall(
     Path(certifi.where()).read_text(encoding="utf-8"),
     re.DOTALL,
 )[0]
-SETTINGS = OrchestrationSettings(
-    pages=PAGES, teams={"wheat": OWN}, database_authorities=AUTHORITY
-)
+SETTINGS = OrchestrationSettings(pages=PAGES, teams={"wheat": OWN}, database_authorities=AUTHORITY)
 BY_PASSWORD = InstanceDatabase(
     host="database.example", name="dagster_wheat", role="dagster_wheat", authorities="PEM"
 )
