@@ -17,7 +17,7 @@ from stacks import environment
 
 _MOUNTED = (
     *("workloads.cli", "workloads.cli_serving"),
-    *("stacks.bundle.command", "stacks.cost", "stacks.quotas"),
+    *("stacks.bundle.command", "stacks.cost", "stacks.database", "stacks.quotas"),
 )
 """Modules whose `app` holds commands of the top level. They import nothing heavy."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

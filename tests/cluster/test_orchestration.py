@@ -7,9 +7,12 @@ and waits for a node. Runs are launched here with the launcher's own token, from
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 import tenacity
 import yaml
@@ -18,6 +21,12 @@ from control_plane import ControlPlane
 from kubernetes_api import Api, ApiError, Object
 
 IMAGE = f"registry.ae.example/prod/one:1@sha256:{'0' * 64}"
+
+AUTHORITY = re.findall(
+    r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n",
+    Path(certifi.where()).read_text(encoding="utf-8"),
+    re.DOTALL,
+)[0]
 
 PROGRAM = f"""
 import os
@@ -61,9 +70,12 @@ pages = PagesSettings(
 settings = OrchestrationSettings(
     pages=pages,
     teams={{"wheat": TeamOrchestration(locations=("sowing",))}},
+    database_authorities={AUTHORITY!r},
 )
 workspaces = WorkspaceSettings(
-    pages=pages, users={{"mariam": WorkspaceUser(email="mariam@example.ae", team="wheat")}}
+    pages=pages,
+    image=IMAGE,
+    users={{"mariam": WorkspaceUser(email="mariam@example.ae", team="wheat")}},
 )
 spaces = {{
     part: Namespace(
@@ -117,6 +129,7 @@ dagster = Orchestration(
         proxy_image=IMAGE,
         database=database,
         secret_source=source,
+        team_secret_source=source,
         door=door,
         monitored=True,
         wait_for=ready,
@@ -141,7 +154,6 @@ Workspace(
         user="mariam",
         settings=workspaces,
         keep=False,
-        image=IMAGE,
         proxy_image=IMAGE,
         storage_class="encrypted",
         secret_source=source,

@@ -12,7 +12,7 @@ import kubernetes_live
 import pytest
 import yaml
 from control_plane import ControlPlane
-from kubernetes_api import Api
+from kubernetes_api import Api, Object
 
 from stacks.environment import ROOT
 from stacks.offline import Offline, offline
@@ -94,6 +94,8 @@ def test_it_is_accepted_changes_nothing_again_and_goes_with_its_namespaces(
     try:
         succeed(stack.pulumi(*UP))
         there = names(api)
+        for judged in {"prod": dagster, "test": notebook}[stack.environment](api):
+            assert_comes_to_have_a_pod(api, judged)
         succeed(stack.pulumi(*UP, "--expect-no-changes"))
     finally:
         gone = stack.pulumi("destroy", "--yes", "--skip-preview")
@@ -102,6 +104,44 @@ def test_it_is_accepted_changes_nothing_again_and_goes_with_its_namespaces(
     assert {"credit", "serving", "monitoring", "istio-system", "training"} <= there
     until_nothing_is_judged(api)
     assert names(api) == before
+
+
+def dagster(api: Api) -> Iterator[Object]:
+    """What a team's Dagster is made of."""
+    for kind in ("Deployment", "Job"):
+        group = "apps/v1" if kind == "Deployment" else "batch/v1"
+        listed = api.list(group, kind, "orchestration")
+        assert listed, kind
+        for one in listed:
+            yield {"apiVersion": group, "kind": kind, **one}
+
+
+def notebook(api: Api) -> Iterator[Object]:
+    """A person's workspace, as it is started from what is prepared."""
+    (held,) = [
+        one
+        for one in api.list("batch/v1", "CronJob", "credit")
+        if one["metadata"]["name"] == "workspace-mariam"
+    ]
+    yield api.create(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "workspace-mariam", "namespace": "credit"},
+            "spec": held["spec"]["jobTemplate"]["spec"],
+        }
+    )
+
+
+def assert_comes_to_have_a_pod(api: Api, owner: Object) -> None:
+    """Admission, quota and Pod Security of the whole layer let it in."""
+    status: Object = {}
+    for seen in api.watch(owner, seconds=60):
+        assert seen is not None
+        status = seen.get("status", {})
+        if status.get("active") or status.get("replicas"):
+            return
+    raise AssertionError(f"{owner['metadata']['name']}: {status}")
 
 
 def names(api: Api) -> set[str]:

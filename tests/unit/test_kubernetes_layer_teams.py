@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import certifi
 import pytest
 import yaml
+from typer.testing import CliRunner
 from unwatched import UNWATCHED
 
 from components.aws.access import IDENTITIES
@@ -19,11 +20,14 @@ from components.aws.placement import Placement
 from components.aws.settings.aws import AwsSettings
 from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.database import DatabaseSettings, role_of_team
+from components.aws.settings.identity import problems_of_teams
 from components.aws.settings.secrets import generated, secret_folders
 from components.images import Lock, made_up
 from components.kubernetes.layer_settings import LayerError, LayerSettings
 from components.kubernetes.place import KubernetesPlace, KubernetesPlaceArgs
 from components.kubernetes.place_settings import KubernetesSettings
+from stacks import database
+from stacks.database import DatabaseError
 from stacks.settings import SettingsError, parse
 
 if TYPE_CHECKING:
@@ -223,6 +227,16 @@ def test_the_script_of_roles_knows_every_team_with_a_dagster() -> None:
         DatabaseSettings(consumers={"reports": ("orchestration_credit",)}).with_teams(
             "orchestration", ("credit",)
         )
+
+
+def test_the_script_can_be_had_before_anything_is_made() -> None:
+    printed = CliRunner().invoke(database.app, ["-s", "prod"])
+
+    assert printed.exit_code == 0
+    assert 'CREATE ROLE "orchestration_credit" LOGIN' in printed.stdout
+    assert "orchestration_fraud" not in printed.stdout
+    assert 'GRANT rds_iam TO "orchestration_credit";' in printed.stdout
+    assert isinstance(CliRunner().invoke(database.app, ["-s", "local"]).exception, DatabaseError)
 
 
 def test_no_role_of_the_platform_is_let_into_the_databases_of_all_teams() -> None:
@@ -473,8 +487,6 @@ def test_what_cannot_be_is_said_with_key_value_and_way_out(
 
 
 def test_a_team_whose_dagster_has_too_long_a_role_is_named_at_its_key() -> None:
-    from components.aws.settings.identity import problems_of_teams
-
     long = "a" * 32
     assert problems_of_teams("prod", [long], [long]) == []
     (problem,) = problems_of_teams("staging", [long], [long])
