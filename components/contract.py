@@ -89,7 +89,7 @@ class TeamOutputs(_Part):
     shared_ray_address: str | None = None
     """Inside the cluster: URL of the Jobs API of the team's shared Ray cluster; `None` where the
     team asked for none, and hands in jobs with a cluster of their own."""
-    orchestrator_url: str | None = None
+    own_orchestrator_url: str | None = None
     """Where its people find its own Dagster; `None` where it has none."""
     folders: dict[str, str] | None = None
     """Bucket's content (artifacts, data, models) → ``s3://…/``: where the team keeps its objects;

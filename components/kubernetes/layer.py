@@ -209,7 +209,7 @@ def _made(name: str, args: LayerArgs, opts: pulumi.ResourceOptions) -> Layer:
     for team, address in parts.ray_addresses.items():
         outputs[team]["shared_ray_address"] = address
     for team, url in parts.orchestrator_urls.items():
-        outputs[team]["orchestrator_url"] = url
+        outputs[team]["own_orchestrator_url"] = url
     return Layer(teams=outputs, fields=parts.fields)
 
 

@@ -237,3 +237,20 @@ def test_each_flow_joins_parts_that_there_are_and_says_why() -> None:
         assert {flow.source, flow.destination} <= set(PARTS)
         assert flow.why
     assert len({(flow.source, flow.destination) for flow in FLOWS}) == len(FLOWS), "one line a pair"
+
+
+def test_the_pods_of_dagster_reach_code_and_no_part_of_the_platform() -> None:
+    """Runs are the team's pods; pages and daemons ask for definitions, and who signs in."""
+    reached = {flow.destination for flow in FLOWS if flow.source == "orchestration"}
+    assert reached == {
+        *("dns", "credentials", "services", "api-server", "organisation", "team-code"),
+    }
+
+
+@pytest.mark.parametrize("part", ["tracking", "orchestration", "team-workspace"])
+def test_whoever_signs_people_in_reaches_the_identity_provider(part: str) -> None:
+    (pod, *_) = pods(part).values()
+    address = OUTSIDE["organisation"]
+    for rendered in RENDERED.values():
+        assert allowed(rendered, pod, address, 443)
+        assert not allowed(rendered, pod, address, 25)

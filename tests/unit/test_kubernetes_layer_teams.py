@@ -22,6 +22,7 @@ from components.aws.settings.cluster import ExistingCluster
 from components.aws.settings.database import DatabaseSettings, role_of_team
 from components.aws.settings.identity import problems_of_teams
 from components.aws.settings.secrets import generated, secret_folders
+from components.contract import TeamOutputs
 from components.images import Lock, made_up
 from components.kubernetes.layer_settings import LayerError, LayerSettings
 from components.kubernetes.place import KubernetesPlace, KubernetesPlaceArgs
@@ -82,7 +83,16 @@ SITE: dict[str, Any] = {
 }
 
 
-def on_a_site(record: Record, layer: dict[str, Any] | None = None) -> Recording:
+def unwrapped(teams: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The fields of teams, the names of their namespaces being those of the teams."""
+    return {team: fields | {"namespace": team} for team, fields in teams.items()}
+
+
+def on_a_site(
+    record: Record,
+    layer: dict[str, Any] | None = None,
+    made: list[KubernetesPlace] | None = None,
+) -> Recording:
     args = KubernetesPlaceArgs(
         environment="dev",
         kubernetes=KubernetesSettings.model_validate(SITE),
@@ -90,7 +100,8 @@ def on_a_site(record: Record, layer: dict[str, Any] | None = None) -> Recording:
         kubeconfig="one",
         lock=made_up(Lock()),
     )
-    return record(lambda: KubernetesPlace("site", args))
+    places = made if made is not None else []
+    return record(lambda: places.append(KubernetesPlace("site", args)))
 
 
 def on_aws(record: Record, **aws: Any) -> Recording:
@@ -303,6 +314,16 @@ def test_the_gateway_answers_for_models_first_and_for_pages(site: Recording) -> 
 
     assert server["hosts"] == ["./serving.ml.bank.example", "./pages.ml.bank.example"]
     assert routes == {"pages.ml.bank.example"}
+
+
+def test_people_are_told_where_the_dagster_of_their_team_is(record: Record) -> None:
+    places: list[KubernetesPlace] = []
+    on_a_site(record, made=places)
+    teams: Any = places[0].fields["teams"]
+    told = {team: TeamOutputs.model_validate(fields) for team, fields in unwrapped(teams).items()}
+
+    assert told["credit"].own_orchestrator_url == "https://pages.ml.bank.example/dagster/credit"
+    assert told["fraud"].own_orchestrator_url is None
 
 
 def test_a_team_without_a_dagster_has_no_pods_in_the_platforms_namespace(site: Recording) -> None:

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from components.images import read_catalogue
+from components.kubernetes import tracking_client
 from components.kubernetes.flows import PARTS, Part
 from components.kubernetes.pages import PORT, WRITTEN
 from components.kubernetes.pages_settings import PagesSettings
@@ -278,3 +279,21 @@ def test_a_workspace_of_nobody_and_a_closed_door_are_refused() -> None:
 
 def test_the_proxy_is_in_the_catalogue() -> None:
     assert "workspace" in read_catalogue().images["oauth2-proxy"].used_by
+
+
+def test_a_notebook_signs_in_to_mlflow_as_its_team_where_there_is_one(record: Record) -> None:
+    def pod(**change: Any) -> Any:
+        made = record(lambda: Workspace("one", replace(ARGS, **change))).the("CronJob")
+        return made.inputs["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+
+    told = pod(tracking_uri="http://mlflow.tracking.svc:5000")
+    (server,) = told["containers"]
+    assert {"name": "MLFLOW_TRACKING_URI", "value": "http://mlflow.tracking.svc:5000"} in (
+        server["env"]
+    )
+    assert tracking_client.MOUNT["name"] in {one["name"] for one in server["volumeMounts"]}
+    # the proxy, which people reach, has no token
+    (proxy,) = told["initContainers"]
+    assert "tracking-token" not in {one["name"] for one in proxy["volumeMounts"]}
+    assert "tracking-token" in {one["name"] for one in told["volumes"]}
+    assert "tracking-token" not in {one["name"] for one in pod()["volumes"]}

@@ -204,7 +204,8 @@ def _shown(value: Any) -> str:
         case tuple() | list() | frozenset():
             return ", ".join(_shown(one) for one in value) or "none"
         case _:
-            return cell(str(value))
+            first, more, _ = str(value).partition("\n")
+            return cell(f"{first} …" if more else first)
 
 
 def _said(section: BaseModel) -> list[str]:
