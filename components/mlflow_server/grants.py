@@ -38,6 +38,11 @@ def pattern_of(team: str) -> str:
     return rf"^{re.escape(team)}\."
 
 
+def name_of(team: str, workload: str) -> str:
+    """What the experiment and the model of a team's workload are called; `pattern_of` fits it."""
+    return f"{team}.{workload}"
+
+
 def grants(
     teams: Mapping[str, Mapping[str, Iterable[str]]],
     *,

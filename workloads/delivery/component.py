@@ -38,6 +38,7 @@ from seldon_core.flask_utils import SeldonMicroserviceException
 from seldon_core.user_model import SeldonComponent, SeldonNotImplementedError
 
 from workloads.delivery import request
+from workloads.delivery.connection import registered_name
 from workloads.delivery.errors import DeliveryError
 from workloads.delivery.request import Record, RequestError
 from workloads.delivery.slot import LoadedModel, RegistryDownError, SlotModels
@@ -98,7 +99,9 @@ class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has 
         super().__init__()
         self.workload = self.workload or _variable("FALAJ_WORKLOAD")
         self.slot = _variable("FALAJ_SLOT")
-        self._models = SlotModels(self.workload, self.slot, Path(_variable("FALAJ_STATE")))
+        self._models = SlotModels(
+            registered_name(self.workload, os.environ), self.slot, Path(_variable("FALAJ_STATE"))
+        )
         self._model: LoadedModel | None = None
         self._loaded_at: datetime | None = None
         self._loading = threading.Lock()

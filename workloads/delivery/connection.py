@@ -30,15 +30,22 @@ VARIABLES = (
     "FALAJ_DATA_URI",
     "RAY_API_SERVER_ADDRESS",
     "FALAJ_ENDPOINT",
+    "FALAJ_STATE",
+)
+"""What every environment sets; a few more are optional (`Connection.from_variables`)."""
+
+OF_RELEASES = (
     "FALAJ_METRICS_URL",
     "FALAJ_ORCHESTRATOR_URL",
     "FALAJ_SLOTS",
     "FALAJ_TRAFFIC_WEIGHTS",
     "FALAJ_TRAFFIC_SOCKET",
     "FALAJ_TRAFFIC_BACKEND",
-    "FALAJ_STATE",
 )
-"""What every environment sets; a few more are optional (`Connection.from_variables`)."""
+"""Set where `falaj release` moves the traffic; a job that trains on a cluster has them not."""
+
+REGISTERED_NAME = "FALAJ_REGISTERED_NAME"
+"""Set where MLflow tells teams apart by the names of what they have: `registered_name`."""
 
 _NAME = re.compile(r"^[a-z][a-z0-9-]*[a-z0-9]$")
 
@@ -65,7 +72,7 @@ class Connection:
 
     environment: str
     workload: str
-    """With hyphens, such as `credit-risk`; also the MLflow experiment and registered model."""
+    """With hyphens, such as `credit-risk`."""
     tracking_uri: str
     data_uri: str
     """`s3://bucket`, or a `file://` address in tests; tables lie at `{data_uri}/{workload}/…`."""
@@ -109,12 +116,12 @@ class Connection:
             data_uri=variables["FALAJ_DATA_URI"].rstrip("/"),
             ray_address=variables["RAY_API_SERVER_ADDRESS"].rstrip("/"),
             endpoint=variables["FALAJ_ENDPOINT"].rstrip("/"),
-            metrics_url=variables["FALAJ_METRICS_URL"].rstrip("/"),
-            orchestrator_url=variables["FALAJ_ORCHESTRATOR_URL"].rstrip("/"),
+            metrics_url=variables.get("FALAJ_METRICS_URL", "").rstrip("/"),
+            orchestrator_url=variables.get("FALAJ_ORCHESTRATOR_URL", "").rstrip("/"),
             slots=_json(variables, "FALAJ_SLOTS", dict, "{}"),
-            traffic_weights=Path(variables["FALAJ_TRAFFIC_WEIGHTS"]),
-            traffic_socket=Path(variables["FALAJ_TRAFFIC_SOCKET"]),
-            traffic_backend=variables["FALAJ_TRAFFIC_BACKEND"],
+            traffic_weights=Path(variables.get("FALAJ_TRAFFIC_WEIGHTS", "")),
+            traffic_socket=Path(variables.get("FALAJ_TRAFFIC_SOCKET", "")),
+            traffic_backend=variables.get("FALAJ_TRAFFIC_BACKEND", ""),
             auto_approve=variables.get("FALAJ_AUTO_APPROVE", "false").lower() == "true",
             synthetic_per_second=_whole(variables, "FALAJ_SYNTHETIC_TRAFFIC"),
             state=state,
@@ -122,6 +129,20 @@ class Connection:
             storage_options=_storage_options(variables),
             variables=dict(variables),
         )
+
+    @property
+    def registered_name(self) -> str:
+        """What its MLflow experiment and its registered model are called."""
+        return registered_name(self.workload, self.variables)
+
+    def require_releases(self) -> None:
+        """Raises `NotUpError` where the traffic is not moved from here, naming what is missing."""
+        missing = [name for name in OF_RELEASES if not self.variables.get(name)]
+        if missing:
+            raise NotUpError(
+                f"{self.workload} is not released from here: its environment lacks "
+                f"{', '.join(missing)}; locally: run `make up`"
+            )
 
     def table_uri(self, table: str) -> str:
         """Address of the Delta table `table` of this workload."""
@@ -131,6 +152,14 @@ class Connection:
         """`table_uri`, as a plain path where the data lies in the file system."""
         uri = self.table_uri(table)
         return unquote(urlsplit(uri).path) if uri.startswith("file://") else uri
+
+
+def registered_name(workload: str, variables: Mapping[str, str]) -> str:
+    """The name of `workload` in MLflow: what the platform says, else the workload's own.
+
+    Training, release and serving ask here, so that they mean the same model.
+    """
+    return variables.get(REGISTERED_NAME) or workload
 
 
 def connect(workload: str, environment: str = "local") -> Connection:

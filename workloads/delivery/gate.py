@@ -72,7 +72,7 @@ def gate(connection: Connection, spec: WorkloadSpec, version: int) -> Gated:
     gated = judge(evaluation.figures, spec, rival)
     registry.log_json(connection, candidate.run_id, registry.GATES, asdict(gated))
     registry.client(connection).set_model_version_tag(
-        connection.workload,
+        connection.registered_name,
         str(version),
         registry.TAG_GATES,
         "passed" if gated.passed else "failed",

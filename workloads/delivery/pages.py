@@ -28,7 +28,7 @@ def pages(connection: Connection) -> dict[str, str]:
         return {
             "serving": serving(connection),
             "trainings": f"{tracking}/#/experiments/{experiment}/runs" if experiment else tracking,
-            "versions": f"{tracking}/#/models/{connection.workload}",
+            "versions": f"{tracking}/#/models/{connection.registered_name}",
             "jobs": f"{connection.ray_address}/#/jobs",
             "assets": f"{connection.orchestrator_url}/asset-groups",
             "targets": f"{metrics}{classic}/targets",
@@ -67,7 +67,7 @@ def _experiment(client: httpx.Client, connection: Connection) -> str | None:
     try:
         answer: Any = client.get(
             f"{connection.tracking_uri}/api/2.0/mlflow/experiments/get-by-name",
-            params={"experiment_name": connection.workload},
+            params={"experiment_name": connection.registered_name},
         ).json()
         return str(answer["experiment"]["experiment_id"])
     except (httpx.HTTPError, ValueError, KeyError, TypeError):

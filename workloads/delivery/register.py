@@ -25,12 +25,12 @@ class Registered:
 
 
 def register(connection: Connection, run_id: str, origin: Origin) -> Registered:
-    """Registers the model of the finalist's run `run_id` under the workload's name."""
+    """Registers the model of the finalist's run `run_id` under the workload's registered name."""
     client = registry.client(connection)
     known = next((v for v in registry.versions(connection) if v.run_id == run_id), None)
     found = known if known is not None else _create(connection, run_id, origin)
     digest = found.tags[registry.TAG_DIGEST]
-    client.set_registered_model_alias(connection.workload, registry.CANDIDATE, found.version)
+    client.set_registered_model_alias(connection.registered_name, registry.CANDIDATE, found.version)
     return Registered(version=int(found.version), run_id=run_id, model_digest=digest)
 
 
@@ -51,7 +51,7 @@ def _create(connection: Connection, run_id: str, origin: Origin) -> Any:
     with tempfile.TemporaryDirectory(prefix="falaj-model-") as folder:
         digest = registry.model_digest(registry.download_model(connection, run_id, Path(folder)))
     try:
-        client.create_registered_model(connection.workload)
+        client.create_registered_model(connection.registered_name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -59,7 +59,7 @@ def _create(connection: Connection, run_id: str, origin: Origin) -> Any:
     model_id = run.outputs.model_outputs[0].model_id
     # the tags come with the version: there is no moment in which it exists without them
     return client.create_model_version(
-        connection.workload,
+        connection.registered_name,
         f"models:/{model_id}",
         run_id,
         tags={

@@ -1,8 +1,8 @@
 """What the chain reads and writes in MLflow: names of tags, artifacts and aliases, in one place.
 
-Experiment and registered model of a workload both bear its name. Everything about a model version
-lies with the run that made it: the artifacts `model`, `evaluation.json`, `gates.json` and
-`approval.json`.
+Experiment and registered model of a workload both bear `Connection.registered_name`. Everything
+about a model version lies with the run that made it: the artifacts `model`, `evaluation.json`,
+`gates.json` and `approval.json`.
 """
 
 from __future__ import annotations
@@ -110,12 +110,12 @@ def experiment_id(connection: Connection) -> str:
     from mlflow.exceptions import MlflowException
 
     mlflow = client(connection)
-    found = mlflow.get_experiment_by_name(connection.workload)
+    found = mlflow.get_experiment_by_name(connection.registered_name)
     if found is None:
         try:
-            return str(mlflow.create_experiment(connection.workload, tags=_KIND))
+            return str(mlflow.create_experiment(connection.registered_name, tags=_KIND))
         except MlflowException:  # made by somebody else in between
-            found = mlflow.get_experiment_by_name(connection.workload)
+            found = mlflow.get_experiment_by_name(connection.registered_name)
             if found is None:
                 raise
     if found.lifecycle_stage == "deleted":
@@ -130,7 +130,7 @@ def version(connection: Connection, number: int) -> Any:
     from mlflow.exceptions import MlflowException
 
     try:
-        return client(connection).get_model_version(connection.workload, str(number))
+        return client(connection).get_model_version(connection.registered_name, str(number))
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
@@ -145,7 +145,7 @@ def version_at(connection: Connection, alias: str) -> Any | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        return client(connection).get_model_version_by_alias(connection.workload, alias)
+        return client(connection).get_model_version_by_alias(connection.registered_name, alias)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
@@ -154,7 +154,7 @@ def version_at(connection: Connection, alias: str) -> Any | None:
 
 def versions(connection: Connection) -> list[Any]:
     """All model versions of the workload, newest first."""
-    found = client(connection).search_model_versions(f"name = '{connection.workload}'")
+    found = client(connection).search_model_versions(f"name = '{connection.registered_name}'")
     return sorted(found, key=lambda v: int(v.version), reverse=True)
 
 
@@ -211,7 +211,7 @@ def _aliases(connection: Connection) -> dict[str, str]:
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client(connection).get_registered_model(connection.workload)
+        found = client(connection).get_registered_model(connection.registered_name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise

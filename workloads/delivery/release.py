@@ -115,7 +115,10 @@ class Standing:
 
 
 def traffic_of(connection: Connection) -> GatewayTrafficSplit:
-    """The split of the workload's live traffic."""
+    """The split of the workload's live traffic. Raises `NotUpError` where it is not moved from
+    here.
+    """
+    connection.require_releases()
     return GatewayTrafficSplit(
         connection.traffic_weights, connection.traffic_socket, connection.traffic_backend
     )
@@ -636,7 +639,7 @@ def _aliases(connection: Connection) -> dict[str, int]:
         from mlflow.exceptions import MlflowException
 
         try:
-            model = registry.client(connection).get_registered_model(connection.workload)
+            model = registry.client(connection).get_registered_model(connection.registered_name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
@@ -647,7 +650,7 @@ def _aliases(connection: Connection) -> dict[str, int]:
 def _set_alias(connection: Connection, alias: str, number: int) -> None:
     with _registry(connection):
         client = registry.client(connection)
-        client.set_registered_model_alias(connection.workload, alias, str(number))
+        client.set_registered_model_alias(connection.registered_name, alias, str(number))
 
 
 def _point(connection: Connection, slot: str, number: int | None) -> None:
@@ -657,14 +660,14 @@ def _point(connection: Connection, slot: str, number: int | None) -> None:
         return
     with _registry(connection):
         registry.client(connection).delete_registered_model_alias(
-            connection.workload, alias_of(slot)
+            connection.registered_name, alias_of(slot)
         )
 
 
 def _tag(connection: Connection, number: int, name: str) -> None:
     with _registry(connection):
         registry.client(connection).set_model_version_tag(
-            connection.workload, str(number), name, _now()
+            connection.registered_name, str(number), name, _now()
         )
 
 
@@ -672,7 +675,7 @@ def _untag(connection: Connection, number: int, name: str) -> None:
     with _registry(connection):
         if name in registry.version(connection, number).tags:
             registry.client(connection).delete_model_version_tag(
-                connection.workload, str(number), name
+                connection.registered_name, str(number), name
             )
 
 

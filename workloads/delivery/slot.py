@@ -50,9 +50,11 @@ class RegistryDownError(NotUpError):
 class SlotModels:
     """Finds, fetches and loads the versions of one slot."""
 
-    def __init__(self, workload: str, slot: str, state: Path) -> None:
-        """`state` is the workload's private folder. MLflow's address is MLFLOW_TRACKING_URI."""
-        self.workload = workload
+    def __init__(self, model: str, slot: str, state: Path) -> None:
+        """`model` is the registered one's name, `state` the workload's private folder. MLflow's
+        address is MLFLOW_TRACKING_URI.
+        """
+        self.model = model
         self.slot = slot
         self._folder = state / "slots" / slot
 
@@ -69,10 +71,10 @@ class SlotModels:
 
         try:
             client = MlflowClient()
-            alias = client.get_registered_model(self.workload).aliases.get(alias_of(self.slot))
+            alias = client.get_registered_model(self.model).aliases.get(alias_of(self.slot))
             if alias is None:
                 return None
-            tags = client.get_model_version(self.workload, alias).tags
+            tags = client.get_model_version(self.model, alias).tags
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
@@ -82,7 +84,7 @@ class SlotModels:
         digest = tags.get(registry.TAG_DIGEST)
         if not digest:
             raise DeliveryError(
-                f"{self.workload} version {alias} has no tag {registry.TAG_DIGEST}: "
+                f"{self.model} version {alias} has no tag {registry.TAG_DIGEST}: "
                 "it was not registered by the chain"
             )
         return str(alias), str(digest)
@@ -110,7 +112,7 @@ class SlotModels:
             raise
         except Exception as error:
             raise DeliveryError(
-                f"{self.workload} version {version} cannot be loaded: "
+                f"{self.model} version {version} cannot be loaded: "
                 f"{type(error).__name__}: {_first_line(error)}"
             ) from error
         with self._alone():
@@ -163,12 +165,12 @@ class SlotModels:
         fetched.mkdir()
         try:
             mlflow.artifacts.download_artifacts(
-                artifact_uri=f"models:/{self.workload}/{version}", dst_path=str(fetched)
+                artifact_uri=f"models:/{self.model}/{version}", dst_path=str(fetched)
             )
             found = registry.model_digest(fetched)
             if found != digest:
                 raise DeliveryError(
-                    f"{self.workload} version {version}: the stored model's digest is "
+                    f"{self.model} version {version}: the stored model's digest is "
                     f"{found[:12]}…, registered was {digest[:12]}…: its files were altered"
                 )
             folder = self._place(version, digest)
@@ -177,7 +179,7 @@ class SlotModels:
             raise
         except Exception as error:
             raise DeliveryError(
-                f"{self.workload} version {version} cannot be fetched: {_first_line(error)}"
+                f"{self.model} version {version} cannot be fetched: {_first_line(error)}"
             ) from error
         finally:
             shutil.rmtree(fetched, ignore_errors=True)

@@ -22,7 +22,13 @@ from typing import Any
 import yaml
 
 from workloads.delivery import registry
-from workloads.delivery.connection import PROJECT, VARIABLES, Connection
+from workloads.delivery.connection import (
+    OF_RELEASES,
+    PROJECT,
+    REGISTERED_NAME,
+    VARIABLES,
+    Connection,
+)
 from workloads.delivery.errors import DeliveryError, NotUpError
 from workloads.delivery.spec import FILE, Workload
 from workloads.delivery.tuning import CV_AUC, PROGRESS
@@ -185,7 +191,9 @@ def _job(
 ) -> Iterator[tuple[Any, str]]:
     jobs = _jobs(connection)
     public = {
-        name: connection.variables[name] for name in VARIABLES if name in connection.variables
+        name: connection.variables[name]
+        for name in (*VARIABLES, *OF_RELEASES, REGISTERED_NAME)
+        if name in connection.variables
     }
     with tempfile.TemporaryDirectory(prefix="falaj-code-") as temporary:
         folder = Path(temporary)

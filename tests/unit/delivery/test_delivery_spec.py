@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from workloads.delivery import fingerprint, tuning
-from workloads.delivery.connection import PROJECT, Connection
+from workloads.delivery.connection import OF_RELEASES, PROJECT, REGISTERED_NAME, Connection
 from workloads.delivery.errors import DeliveryError, NotUpError
+from workloads.delivery.release import traffic_of
 from workloads.delivery.spec import SpecError, Workload, WorkloadSpec, load, names, read
 
 Parse = Callable[[dict[str, Any]], WorkloadSpec]
@@ -180,9 +181,29 @@ def test_the_commands_load_nothing_slow() -> None:
 
 def test_a_connection_names_all_variables_that_are_missing(connection: Connection) -> None:
     variables = dict(connection.variables)
-    del variables["FALAJ_SLOTS"], variables["FALAJ_ENDPOINT"]
-    with pytest.raises(NotUpError, match=r"lacks FALAJ_ENDPOINT, FALAJ_SLOTS: run `make up`"):
+    del variables["FALAJ_STATE"], variables["FALAJ_ENDPOINT"]
+    with pytest.raises(NotUpError, match=r"lacks FALAJ_ENDPOINT, FALAJ_STATE: run `make up`"):
         Connection.from_variables(variables)
+
+
+def test_where_the_traffic_is_not_moved_models_are_made_and_none_is_released(
+    connection: Connection,
+) -> None:
+    traffic_of(connection)
+    variables = {k: v for k, v in connection.variables.items() if k not in OF_RELEASES}
+    trains_alone = Connection.from_variables(variables)
+
+    with pytest.raises(NotUpError, match=r"credit-risk is not released from here: .*FALAJ_SLOTS"):
+        traffic_of(trains_alone)
+
+
+def test_a_model_is_called_as_the_platform_says_else_as_its_workload(
+    connection: Connection,
+) -> None:
+    named = {**connection.variables, REGISTERED_NAME: "credit.credit-risk"}
+
+    assert connection.registered_name == "credit-risk"
+    assert Connection.from_variables(named).registered_name == "credit.credit-risk"
 
 
 def test_a_connection_shows_no_secret(connection: Connection) -> None:

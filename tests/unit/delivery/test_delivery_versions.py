@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workloads.delivery import approve, evaluate, gate, ingest, pipeline, registry, tuning
+from workloads.delivery import approve, evaluate, gate, ingest, pipeline, registry, release, tuning
 from workloads.delivery import register as registering
 from workloads.delivery import train as training
-from workloads.delivery.connection import Connection
+from workloads.delivery.component import ModelComponent
+from workloads.delivery.connection import REGISTERED_NAME, Connection
 from workloads.delivery.errors import BusyError, DeliveryError, GateFailedError
 from workloads.delivery.gate import Rival, judge
 from workloads.delivery.spec import Workload, WorkloadSpec
@@ -218,6 +219,37 @@ def version(
     trained = training.trained_by(connection, parent)
     (evaluation,) = evaluate.evaluate(connection, shipped.spec, trained)
     return registering.register(connection, evaluation.run_id, Origin(0, "c", "f")).version
+
+
+def test_the_whole_chain_and_the_server_mean_the_model_that_the_platform_names(
+    *,
+    connection: Connection,
+    shipped: Workload,
+    model: Any,
+    applications: pd.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Under the workload's own name a team's pods may make nothing where teams share a server."""
+    told = {**connection.variables, REGISTERED_NAME: "credit.credit-risk"}
+    named = Connection.from_variables(told)
+    parent = _finalist(named, shipped, model, applications)
+    ingest.ingest(named, shipped)
+    (evaluation,) = evaluate.evaluate(named, shipped.spec, training.trained_by(named, parent))
+    made = registering.register(named, evaluation.run_id, Origin(0, "c", "f"))
+    gate.gate(named, shipped.spec, made.version)
+    release._point(named, "a", made.version)
+
+    client = registry.client(named)
+    assert [one.name for one in client.search_registered_models()] == ["credit.credit-risk"]
+    experiments = {one.name for one in client.search_experiments()}
+    assert experiments - {"Default"} == {"credit.credit-risk"}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", named.tracking_uri)
+    for name, value in (("FALAJ_SLOT", "a"), ("FALAJ_STATE", str(named.state))):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FALAJ_WORKLOAD", "credit-risk")
+    assert ModelComponent()._models.assigned() is None
+    monkeypatch.setenv(REGISTERED_NAME, "credit.credit-risk")
+    assert ModelComponent()._models.assigned() == (str(made.version), made.model_digest)
 
 
 def _with_gate(spec: WorkloadSpec, gate: str, **change: float) -> WorkloadSpec:
