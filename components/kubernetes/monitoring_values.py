@@ -5,6 +5,12 @@ monitoring's alone: what is kept and where, who is told, who gets into Grafana, 
 Where there is a mesh the namespace is in it, so that Prometheus reads all others over mutual TLS
 without a certificate in any pod.
 
+Prometheus takes rules and monitors of every namespace. People of a team may read those of theirs
+and write none (`roles`); a workload's rules come with its stack. What a rule's annotation asks
+with `query` is not confined, so nobody else should get the right to write rules. On a cluster:
+`kubectl -n monitoring exec prometheus-monitoring-prometheus-0 -c prometheus -- cat
+/etc/prometheus/rules/*/<team>-*` shows `namespace="<team>"` in each selector.
+
 Every key is one that the chart of the catalogue's version reads, or one of the charts inside it
 (`tests/unit/chart_keys.txt`); Helm takes an unknown key without a word. No operator and no Grafana
 runs in any test. On a cluster: `kubectl -n monitoring get prometheus,alertmanager` says
@@ -32,6 +38,10 @@ GRAFANA_SECRET, ADMIN_USER, ADMIN_PASSWORD, CLIENT_SECRET = (
 BUCKET_SECRET, BUCKET_KEY = "thanos-bucket", "bucket.yaml"
 DASHBOARD_LABEL = "grafana_dashboard"
 """Of ConfigMaps that Grafana's sidecar reads, with the value ``1``."""
+DASHBOARD_FOLDER = "grafana_folder"
+"""The annotation of such a ConfigMap that names its folder; without it, General."""
+NAMESPACE = "monitoring"
+"""Of everything here; what lies in it speaks for the whole cluster."""
 SERVICE_ACCOUNT = "monitoring"
 """As whom Prometheus runs; the cloud's identity is bound to this name."""
 THANOS = "thanos"
@@ -49,6 +59,9 @@ _HIDDEN_RULES = (
     *("etcd", "kubeControllerManager", "kubeProxy"),
     *("kubeSchedulerAlerting", "kubeSchedulerRecording"),
 )
+
+_ENFORCED = ("prometheusrules", "servicemonitors", "podmonitors", "probes", "scrapeconfigs")
+"""Kinds that the operator writes the namespace into."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +114,13 @@ def _prometheus(settings: MonitoringSettings, place: ChartPlace) -> dict[str, An
             f"{kind}SelectorNilUsesHelmValues": False
             for kind in ("rule", "serviceMonitor", "podMonitor", "probe", "scrapeConfig")
         },
+        # but whatever lies in a team's namespace reads that namespace's series alone, and what it
+        # measures, records and raises bears that name: the operator writes it into each query
+        "enforcedNamespaceLabel": "namespace",
+        "excludedFromEnforcement": [
+            {"group": "monitoring.coreos.com", "resource": kind, "namespace": NAMESPACE}
+            for kind in _ENFORCED
+        ],
     }
     if settings.long_term:
         if place.thanos_image is None:
@@ -169,14 +189,16 @@ def _grafana(settings: GrafanaSettings | None) -> dict[str, Any]:
                 "label": DASHBOARD_LABEL,
                 "labelValue": "1",
                 # one that anybody may write could show what is not so
-                "searchNamespace": "monitoring",
+                "searchNamespace": NAMESPACE,
                 "resource": "configmap",
+                "folderAnnotation": DASHBOARD_FOLDER,
+                "provider": {"foldersFromFilesStructure": True},
                 # Grafana looks at the folder by itself, so the sidecar needs no login
                 "skipReload": True,
             },
             "datasources": {
                 "uid": DATA_SOURCE,
-                "searchNamespace": "monitoring",
+                "searchNamespace": NAMESPACE,
                 "resource": "configmap",
                 # before Grafana starts, since it looks for sources then alone
                 "initDatasources": True,

@@ -31,12 +31,15 @@ from components.kubernetes.monitoring_settings import EmailSettings, MonitoringS
 from components.kubernetes.monitoring_values import (
     BUCKET_KEY,
     BUCKET_SECRET,
+    DASHBOARD_FOLDER,
     GRAFANA_SECRET,
+    NAMESPACE,
     ROUTES,
     THANOS,
     ChartPlace,
     monitoring_values,
 )
+from components.kubernetes.roles import RULES
 from components.monitoring.alerts import cluster_rules
 from components.monitoring.dashboards import rendered as dashboards
 from components.monitoring.rules import alerts
@@ -409,6 +412,50 @@ def test_whatever_selects_our_pods_is_selected() -> None:
     for kind in ("rule", "serviceMonitor", "podMonitor"):
         assert spec[f"{kind}SelectorNilUsesHelmValues"] is False
         assert f"{kind}Selector" not in spec
+
+
+def test_what_lies_in_a_teams_namespace_speaks_for_that_alone() -> None:
+    """Rules there read no other's series, and what a monitor there measures bears its name."""
+    spec = monitoring_values(settings(), PLACE)["prometheus"]["prometheusSpec"]
+    assert spec["enforcedNamespaceLabel"] == "namespace"
+    free = spec["excludedFromEnforcement"]
+    assert {one["namespace"] for one in free} == {NAMESPACE}
+    # every kind that this namespace speaks for others in, or its figures would bear its own name
+    assert {one["resource"] for one in free} >= {
+        "prometheusrules",
+        "podmonitors",
+        "servicemonitors",
+    }
+
+
+def test_what_speaks_of_other_namespaces_lies_where_it_may(record: Record) -> None:
+    made = record(lambda: Monitoring("monitoring", args()))
+    others = [
+        one.inputs["metadata"]["namespace"]
+        for kind in ("PodMonitor", "ServiceMonitor", "PrometheusRule")
+        for one in made.of(kind)
+    ]
+    assert others
+    assert set(others) == {NAMESPACE}
+
+
+def test_people_of_a_team_write_no_rules() -> None:
+    """What an annotation of a rule asks with `query` is not confined to the team's namespace."""
+    may = {
+        verb
+        for rules in RULES.values()
+        for rule in rules
+        if "prometheusrules" in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert may == {"get", "list", "watch"}
+    assert not any("*" in rule["resources"] for rules in RULES.values() for rule in rules)
+
+
+def test_grafana_keeps_dashboards_in_the_folders_that_they_name() -> None:
+    read = monitoring_values(settings(), PLACE)["grafana"]["sidecar"]["dashboards"]
+    assert read["folderAnnotation"] == DASHBOARD_FOLDER
+    assert read["provider"] == {"foldersFromFilesStructure": True}
 
 
 def test_alertmanager_takes_our_routes_for_all_namespaces_and_once() -> None:
