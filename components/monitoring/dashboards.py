@@ -1,4 +1,5 @@
-"""Dashboards of Grafana, one function each; `rendered` gives what Grafana reads.
+"""Dashboards of Grafana, one function each; `rendered` gives what Grafana reads of the platform,
+`of_workload` of one workload.
 
 Every query is run against a Prometheus with our metrics (`tests/unit/test_dashboards.py`). How a
 dashboard looks is not shown by any test, since that takes Grafana itself; on a cluster:
@@ -10,7 +11,8 @@ takes these files as they are, with a Prometheus data source of the id `DATA_SOU
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from grafana_foundation_sdk.builders import dashboard as build
@@ -30,6 +32,7 @@ Unit = Literal["short", "s", "ms", "bytes", "percent", "percentunit", "reqps", "
                "currencyUSD", "dateTimeFromNow"]  # fmt: skip
 """Grafana's own names: `percent` is of 100, `percentunit` of 1."""
 
+_Panel = timeseries.Panel | stat.Panel
 _SOURCE = DataSourceRef(type_val="prometheus", uid=DATA_SOURCE)
 _MINE = 'namespace=~"$namespace",workload=~"$workload"'
 _TEAM = 'namespace=~"$namespace"'
@@ -39,12 +42,11 @@ _BY_VERSION = "by (workload, slot, version)"
 
 def rendered() -> dict[str, str]:
     """Name of a file → JSON of the dashboard."""
-    return {
-        f"falaj-{name}.json": JSONEncoder(sort_keys=True, separators=(",", ":")).encode(
-            make().build()
-        )
-        for name, make in DASHBOARDS.items()
-    }
+    return {f"falaj-{name}.json": _written(make()) for name, make in DASHBOARDS.items()}
+
+
+def _written(made: build.Dashboard) -> str:
+    return JSONEncoder(sort_keys=True, separators=(",", ":")).encode(made.build())
 
 
 # --- parts of a dashboard -------------------------------------------------------------------------
@@ -72,6 +74,12 @@ def _dashboard(name: str, title: str, about: str, variables: Sequence[str] = ())
             # a label that is missing, as on one machine, is no reason to show nothing
             .all_value(".*")
         )
+    return made
+
+
+def _with(made: build.Dashboard, panels: Iterable[_Panel]) -> build.Dashboard:
+    for panel in panels:
+        made = made.with_panel(panel)
     return made
 
 
@@ -335,7 +343,7 @@ def training() -> build.Dashboard:
     )
 
 
-def serving() -> build.Dashboard:
+def _of_models() -> list[_Panel]:
     """Each model and version: how much it answers, how well and how fast."""
     asked = f"sum {_BY_VERSION} (rate(falaj_requests_total{{{_MINE}}}{_RATE}))"
     failed = f'sum {_BY_VERSION} (rate(falaj_requests_total{{{_MINE},code=~"5.."}}{_RATE}))'
@@ -348,90 +356,61 @@ def serving() -> build.Dashboard:
         )
         return f"1000 * histogram_quantile({share}, {counted})"
 
-    return (
-        _dashboard(
-            "serving",
-            "Serving",
-            "Per model and version.",
-            ["namespace", "workload"],
-        )
-        .with_panel(
-            _number(
-                "in service",
-                "short",
-                f"max {_BY_VERSION} (falaj_model_info{{{_MINE}}}) == 1",
-                legend,
-            )
-        )
-        .with_panel(
-            _number(
-                "availability in an hour",
-                "percentunit",
-                f'1 - {errors_in("1h")}{{slo="availability",{_MINE}}}',
-                "{{workload}}",
-            )
-        )
-        .with_panel(
-            _number(
-                "fast enough in an hour",
-                "percentunit",
-                f'1 - {errors_in("1h")}{{slo="latency",{_MINE}}}',
-                "{{workload}}",
-            )
-        )
-        .with_panel(
-            _number(
-                "spent of the month's budget in three days",
-                "percentunit",
-                f'0.1 * {errors_in("3d")}{{slo="availability",{_MINE}}} '
-                f"/ on(slo) group_left() (1 - {TARGET})",
-                "{{workload}}",
-            )
-        )
-        .with_panel(_lines("requests", "reqps", {legend: asked}))
-        .with_panel(
-            _lines(
-                "failures", "percentunit", {legend: f"({failed} or 0 * {asked}) / ({asked} > 0)"}
-            )
-        )
-        .with_panel(
-            _lines(
-                "latency",
-                "ms",
-                {f"p50 {legend}": slower(0.5), f"p95 {legend}": slower(0.95)},
-            )
-        )
-        .with_panel(
-            _lines(
-                "share of traffic",
-                "percentunit",
-                {
-                    legend: f"{asked} / on(workload) group_left() "
-                    f"(sum by (workload) (rate(falaj_requests_total{{{_MINE}}}{_RATE})) > 0)"
-                },
-            )
-        )
-        .with_panel(
-            _lines(
-                "replayed by releases",
-                "reqps",
-                {
-                    legend: f"sum {_BY_VERSION} "
-                    f"(rate(falaj_synthetic_requests_total{{{_MINE}}}{_RATE}))"
-                },
-            )
-        )
-        .with_panel(
-            _lines(
-                "servers",
-                "short",
-                {"{{workload}} {{slot}}": f'sum by (workload, slot) (up{{job="serving",{_MINE}}})'},
-            )
-        )
-    )
+    return [
+        _number(
+            "in service",
+            "short",
+            f"max {_BY_VERSION} (falaj_model_info{{{_MINE}}}) == 1",
+            legend,
+        ),
+        _number(
+            "availability in an hour",
+            "percentunit",
+            f'1 - {errors_in("1h")}{{slo="availability",{_MINE}}}',
+            "{{workload}}",
+        ),
+        _number(
+            "fast enough in an hour",
+            "percentunit",
+            f'1 - {errors_in("1h")}{{slo="latency",{_MINE}}}',
+            "{{workload}}",
+        ),
+        _number(
+            "spent of the month's budget in three days",
+            "percentunit",
+            f'0.1 * {errors_in("3d")}{{slo="availability",{_MINE}}} '
+            f"/ on(slo) group_left() (1 - {TARGET})",
+            "{{workload}}",
+        ),
+        _lines("requests", "reqps", {legend: asked}),
+        _lines("failures", "percentunit", {legend: f"({failed} or 0 * {asked}) / ({asked} > 0)"}),
+        _lines(
+            "latency",
+            "ms",
+            {f"p50 {legend}": slower(0.5), f"p95 {legend}": slower(0.95)},
+        ),
+        _lines(
+            "share of traffic",
+            "percentunit",
+            {
+                legend: f"{asked} / on(workload) group_left() "
+                f"(sum by (workload) (rate(falaj_requests_total{{{_MINE}}}{_RATE})) > 0)"
+            },
+        ),
+        _lines(
+            "replayed by releases",
+            "reqps",
+            {legend: f"sum {_BY_VERSION} (rate(falaj_synthetic_requests_total{{{_MINE}}}{_RATE}))"},
+        ),
+        _lines(
+            "servers",
+            "short",
+            {"{{workload}} {{slot}}": f'sum by (workload, slot) (up{{job="serving",{_MINE}}})'},
+        ),
+    ]
 
 
-def drift() -> build.Dashboard:
+def _of_decisions() -> list[_Panel]:
     """Whether what is decided, and how good it turns out, is what it was."""
     decided = f"sum {_BY_VERSION} (increase(falaj_predictions_total{{{_MINE}}}[1h]))"
     positive = (
@@ -441,28 +420,47 @@ def drift() -> build.Dashboard:
     answers = f"sum {_BY_VERSION} (rate(falaj_feedback_reward_count{{{_MINE}}}[1h]))"
     share = f"{POSITIVE_SHARE}{{{_MINE}}}"
     legend = "{{workload}} {{slot}} version {{version}}"
-    return (
-        _dashboard("drift", "Drift", "Decisions and rewards over time.", ["namespace", "workload"])
-        .with_panel(
-            _lines(
-                "positive decisions of the last hour",
-                "percentunit",
-                {legend: f"{positive} / ({decided} > 0)"},
-            )
-        )
-        .with_panel(
-            _lines(
-                "positive decisions, and in the week before",
-                "percentunit",
-                {
-                    "{{workload}}": share,
-                    "{{workload}} week before": f"avg_over_time({share}[7d])",
-                },
-            )
-        )
-        .with_panel(_lines("decisions in an hour", "short", {legend: decided}))
-        .with_panel(_lines("mean reward", "short", {legend: f"{rewards} / ({answers} > 0)"}))
+    return [
+        _lines(
+            "positive decisions of the last hour",
+            "percentunit",
+            {legend: f"{positive} / ({decided} > 0)"},
+        ),
+        _lines(
+            "positive decisions, and in the week before",
+            "percentunit",
+            {
+                "{{workload}}": share,
+                "{{workload}} week before": f"avg_over_time({share}[7d])",
+            },
+        ),
+        _lines("decisions in an hour", "short", {legend: decided}),
+        _lines("mean reward", "short", {legend: f"{rewards} / ({answers} > 0)"}),
+    ]
+
+
+def serving() -> build.Dashboard:
+    """Every workload's models."""
+    made = _dashboard("serving", "Serving", "Per model and version.", ["namespace", "workload"])
+    return _with(made, _of_models())
+
+
+def drift() -> build.Dashboard:
+    """Every workload's decisions."""
+    about = "Decisions and rewards over time."
+    return _with(_dashboard("drift", "Drift", about, ["namespace", "workload"]), _of_decisions())
+
+
+def of_workload(team: str, workload: str) -> str:
+    """JSON of the dashboard of one workload: the panels of `serving` and `drift`, of it alone."""
+    # an id has 40 letters at most, and no two of `a-b` and `c`, `a` and `b-c` the same
+    which = hashlib.sha256(f"{team}/{workload}".encode()).hexdigest()[:16]
+    made = _dashboard(
+        which, workload, f"The models of {workload}, of the team {team}, and what they decide."
     )
+    for variable, value in {"namespace": team, "workload": workload}.items():
+        made = made.with_variable(build.ConstantVariable(variable).value(value))
+    return _written(_with(made, [*_of_models(), *_of_decisions()]))
 
 
 def compliance() -> build.Dashboard:

@@ -11,7 +11,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry
 
 from components.local.machine import executable
 from components.monitoring.alerts import cluster_rules
-from components.monitoring.dashboards import DASHBOARDS, DATA_SOURCE, rendered
+from components.monitoring.dashboards import DASHBOARDS, DATA_SOURCE, of_workload, rendered
 from components.monitoring.objectives import (
     LATENCY_BOUNDS_MS,
     availability,
@@ -106,26 +106,31 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
         process.wait()
 
 
-def queries() -> dict[str, str]:
+def queries(dashboards: Mapping[str, str]) -> dict[str, str]:
     """`dashboard: panel: legend` → PromQL, as Grafana would ask with nothing chosen."""
     return {
-        f"{name}: {panel['title']}: {target.get('legendFormat', '')}": chosen(target["expr"])
-        for name, text in rendered().items()
-        for panel in json.loads(text)["panels"]
+        f"{name}: {panel['title']}: {target.get('legendFormat', '')}": chosen(
+            target["expr"], made.get("templating", {}).get("list", [])
+        )
+        for name, text in dashboards.items()
+        for made in [json.loads(text)]
+        for panel in made["panels"]
         for target in panel["targets"]
     }
 
 
-def chosen(expression: str) -> str:
-    """With Grafana's variables filled in."""
+def chosen(expression: str, variables: list[dict[str, Any]]) -> str:
+    """With Grafana's variables filled in: a constant is what it says, of others all are meant."""
     filled = expression.replace("$__rate_interval", "15m")
-    for variable in ("namespace", "workload"):
-        filled = filled.replace(f"${variable}", ".*")
+    for one in variables:
+        value = one["query"] if one["type"] == "constant" else one["allValue"]
+        filled = filled.replace(f"${one['name']}", value)
     assert "$" not in filled, f"a variable that no dashboard has: {filled}"
     return filled
 
 
-QUERIES = queries()
+OURS = {**rendered(), "workload": of_workload("lending", "credit-risk")}
+QUERIES = queries(OURS)
 
 
 @pytest.mark.parametrize("panel", QUERIES)
@@ -200,9 +205,9 @@ def test_our_servers_export_what_is_said_of_them() -> None:
 
 def test_dashboards_are_found_by_their_names_and_cannot_be_changed() -> None:
     assert set(DASHBOARDS) == {"platform", "gpu", "training", "serving", "drift", "compliance"}
-    for name, text in rendered().items():
+    for name, text in OURS.items():
         made = json.loads(text)
-        assert f"{made['uid']}.json" == name
+        assert f"{made['uid']}.json" == name or (name == "workload" and len(made["uid"]) <= 40)
         assert made["editable"] is False
         assert "falaj" in made["tags"]
         for panel in made["panels"]:
@@ -220,7 +225,18 @@ def test_dashboards_are_the_same_each_time() -> None:
 def test_a_dashboard_asks_no_other_source() -> None:
     assert all(
         target["datasource"]["uid"] == DATA_SOURCE
-        for text in rendered().values()
+        for text in OURS.values()
         for panel in json.loads(text)["panels"]
         for target in panel["targets"]
     )
+
+
+def test_the_page_of_a_workload_shows_it_alone(ask: Asked) -> None:
+    assert any(ask(query) for name, query in QUERIES.items() if name.startswith("workload:"))
+    strangers = queries({"it": of_workload("fraud", "credit-risk")})
+    assert not any(ask(query) for query in strangers.values())
+
+
+def test_no_two_workloads_have_one_page() -> None:
+    pages = [of_workload("a", "b-c"), of_workload("a-b", "c"), of_workload("a", "b")]
+    assert len({json.loads(text)["uid"] for text in pages}) == len(pages)
