@@ -12,9 +12,12 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import httpx
 
+from components.contract import ContractError, PlatformOutputs
+from components.kubernetes import owner
 from components.kubernetes.kubeconfig import Kubeconfig, KubeconfigError, public
 from components.kubernetes.layer_settings import needs_of
 from components.kubernetes.served_kinds import (
@@ -71,6 +74,36 @@ def require(
             )
         _require_version(access.server, version(access))
         _require_kinds(settings)
+        _require_alone(settings.kubeconfig.get_secret_value(), access.server)
+
+
+def require_workload(
+    workload: str,
+    platform: PlatformOutputs,
+    deployment: Mapping[str, Any] | None,
+    environ: Mapping[str, str] = os.environ,
+) -> None:
+    """Raises `ContractError` where another stack deployed `workload` for the same team already.
+
+    What else may be wrong with `deployment` is told by `components.workload.deploy`.
+    """
+    team = str((deployment or {}).get("team", ""))
+    if is_offline(environ) or platform.kubeconfig is None or team not in (platform.teams or {}):
+        return
+    try:
+        there = owner.of_workload(platform.kubeconfig, team, workload)
+    except (ClusterProblem, KubeconfigError) as error:
+        raise ContractError(f"{workload} for {platform.environment}: {error}") from None
+    if there is not None and there != owner.mine():
+        raise ContractError(
+            f"{workload} of the team {team} in {platform.environment} is deployed by the stack "
+            f"{there}, and {owner.mine()} would take it over: its servers would be changed by "
+            "both and destroyed by either\n"
+            f"  to go on with this stack alone:  pulumi destroy -s {there}, then this again\n"
+            "  to keep both:                    give this workload another name, or another team\n"
+            f"  where that stack is no more:     kubectl -n {team} annotate serviceaccount "
+            f"{owner.marker(workload)} {owner.ANNOTATION}-"
+        )
 
 
 @contextlib.contextmanager
@@ -118,6 +151,25 @@ def _require_kinds(settings: Settings) -> None:
         raise KubeconfigError(str(error)) from error
     if problems := list(problems_of_cluster(cluster, list(needed))):
         raise KubeconfigError("\n  ".join(problems))
+
+
+def _require_alone(kubeconfig: str, server: str) -> None:
+    """That no other stack has its platform on the cluster: priorities and admission policies are of
+    the whole cluster, so that two cannot stand on one, whatever their teams are called.
+    """
+    try:
+        found = owner.of_namespaces(kubeconfig)
+    except ClusterProblem as error:
+        raise KubeconfigError(str(error)) from error
+    found.pop(owner.mine(), None)
+    for other, names in found.items():
+        raise KubeconfigError(
+            f"the cluster at {server} has the platform of the stack {other} (namespaces "
+            f"{', '.join(sorted(names))}), and {owner.mine()} would take it over: its objects "
+            "would be changed by both and destroyed by either; name another cluster, or first run: "
+            f"pulumi destroy -s {other}; where that stack is no more: kubectl annotate namespace "
+            f"{' '.join(sorted(names))} {owner.ANNOTATION}-"
+        )
 
 
 def _require_version(server: str, told: str) -> None:

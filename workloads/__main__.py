@@ -55,14 +55,13 @@ def main() -> None:
     def build(outputs: dict[str, Any]) -> pulumi.Output[dict[str, str]]:
         if not outputs:
             raise ContractError(f"the platform's stack {place} is not up: run `make up`")
-        return pulumi.Output.all(
-            **deploy(
-                workload,
-                code_digest(workload),
-                PlatformOutputs.parse(outputs),
-                pulumi.Config().get_object("deployment"),
-            )
-        )
+        parsed, asked = PlatformOutputs.parse(outputs), pulumi.Config().get_object("deployment")
+        if parsed.kubeconfig is not None:
+            # what a cluster is asked is no business of this machine's own environment
+            from stacks import cluster_access
+
+            cluster_access.require_workload(workload, parsed, asked)
+        return pulumi.Output.all(**deploy(workload, code_digest(workload), parsed, asked))
 
     pulumi.export("workload", workload)
     pulumi.export("variables", platform.outputs.apply(build))

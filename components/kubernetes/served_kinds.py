@@ -10,6 +10,7 @@ On a cluster: ``kubectl get --raw /apis`` shows what is read here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import ssl
@@ -150,6 +151,20 @@ def read_cluster(kubeconfig: str) -> Cluster:
 
     Raises `KubeconfigError`, and `ClusterProblem` where it does not answer as it should.
     """
+    with reader(kubeconfig) as client:
+        documents = [
+            client.get(root, headers={"Accept": _DISCOVERY}).raise_for_status().json()
+            for root in ("/api", "/apis")
+        ]
+    return cluster_of(documents)
+
+
+@contextlib.contextmanager
+def reader(kubeconfig: str) -> Iterator[httpx.Client]:
+    """The API of the cluster of the current context, for requests that only read.
+
+    Raises `KubeconfigError`, and `ClusterProblem` for whatever `httpx` raises within.
+    """
     access = Kubeconfig.of(kubeconfig)
     token = access.token or _token_of(access)
     try:
@@ -159,10 +174,7 @@ def read_cluster(kubeconfig: str) -> Cluster:
             timeout=_SECONDS,
             headers={"Authorization": f"Bearer {token}"} if token else {},
         ) as client:
-            documents = [
-                client.get(root, headers={"Accept": _DISCOVERY}).raise_for_status().json()
-                for root in ("/api", "/apis")
-            ]
+            yield client
     except httpx.HTTPStatusError as error:
         raise ClusterProblem(
             f"the cluster at {access.server} answers {error.response.status_code}: whoever the "
@@ -173,7 +185,6 @@ def read_cluster(kubeconfig: str) -> Cluster:
             f"the cluster at {access.server} does not answer ({error}): run where it can be "
             "reached, and check the kubeconfig"
         ) from error
-    return cluster_of(documents)
 
 
 def _trust(access: Kubeconfig) -> ssl.SSLContext:

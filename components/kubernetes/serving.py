@@ -22,7 +22,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.kubernetes import model_routes
+from components.kubernetes import model_routes, owner
 from components.kubernetes.edge import NETWORKING
 from components.kubernetes.model_pods import (
     CONTAINER,
@@ -118,7 +118,7 @@ class Serving(pulumi.ComponentResource):
             "gateway_namespace": args.door.namespace,
             "gateway_service": args.door.service,
         }
-        self.release_account = f"{args.workload}-release"
+        self.release_account = owner.marker(args.workload)
         # who may speak to a server is said before there is one
         guards = self._guards()
         for slot in slots:
@@ -346,7 +346,7 @@ class Serving(pulumi.ComponentResource):
             "name": name,
             "namespace": namespace or self._args.team,
             "labels": {**(labels or {}), "app.kubernetes.io/managed-by": "pulumi"},
-            "annotations": _UNAWAITED,
+            "annotations": {**_UNAWAITED, **owner.annotation()},
         }
 
 

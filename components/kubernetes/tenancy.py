@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from components.kubernetes import owner
 from components.kubernetes.flows import AMBIENT, IN_MESH, TEAM, TENANCY, Addresses, policies
 from components.kubernetes.quantities import mib
 from components.kubernetes.roles import ROLES, RULES, Role
@@ -133,6 +134,9 @@ def _closed(
     name: str, args: NamespaceArgs, child: pulumi.ResourceOptions
 ) -> tuple[pulumi.Output[str], list[pulumi.Resource]]:
     """The namespace with all that belongs to every one, under the parent in `child`."""
+    annotations: Any = owner.annotation()
+    if args.reason:
+        annotations["falaj/pod-security-exception"] = args.reason
     made = kubernetes.core.v1.Namespace(
         f"{name}-namespace",
         metadata={
@@ -148,7 +152,7 @@ def _closed(
                     for suffix, value in (("", args.level), ("-version", "latest"))
                 },
             },
-            "annotations": {"falaj/pod-security-exception": args.reason} if args.reason else None,
+            "annotations": annotations,
         },
         opts=child,
     )

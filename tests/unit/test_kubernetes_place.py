@@ -12,6 +12,7 @@ import yaml
 from pulumi.runtime import rpc
 
 from components.images import Lock, made_up
+from components.kubernetes import owner
 from components.kubernetes.kubeconfig import Kubeconfig, KubeconfigError
 from components.kubernetes.layer_settings import LayerSettings
 from components.kubernetes.place import KubernetesPlace, KubernetesPlaceArgs
@@ -184,9 +185,25 @@ def test_a_public_cluster_is_refused_where_a_private_one_is_wanted() -> None:
 
 def test_a_public_cluster_may_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_access, "version", lambda access: "v1.35.1")
+    monkeypatch.setattr(owner, "of_namespaces", lambda kubeconfig: {owner.mine(): ["credit"]})
     read = settings(kubeconfig(), public_cluster=True)
 
     cluster_access.require(read, {}, resolved("8.8.8.8"))
+
+
+def test_a_cluster_with_another_stacks_platform_is_refused_with_the_ways_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster_access, "version", lambda access: "v1.35.1")
+    there = {owner.mine(): ["serving"], "organization/falaj/other": ["fraud", "credit"]}
+    monkeypatch.setattr(owner, "of_namespaces", lambda kubeconfig: there)
+
+    with pytest.raises(ClusterAccessError) as told:
+        cluster_access.require(settings(kubeconfig()), {}, resolved("10.0.0.1"))
+
+    assert "organization/falaj/other (namespaces credit, fraud)" in str(told.value)
+    assert f"and {owner.mine()} would take it over" in str(told.value)
+    assert "kubectl annotate namespace credit fraud falaj/owner-" in str(told.value)
 
 
 def test_a_cluster_without_an_address_is_told() -> None:

@@ -102,7 +102,7 @@ class TestServing:
         # the engine would wait for a slot that only a release fills
         for kind in ("Deployment", "SeldonDeployment", "Service"):
             for one in made.of(kind):
-                assert one.inputs["metadata"]["annotations"] == {"pulumi.com/skipAwait": "true"}
+                assert one.inputs["metadata"]["annotations"]["pulumi.com/skipAwait"] == "true"
 
     def test_the_network_lets_the_gateway_to_their_ports(self, made: Any) -> None:
         for service in made.of("Service"):

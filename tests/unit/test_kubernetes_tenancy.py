@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from components.kubernetes import owner
 from components.kubernetes.admission import Admission, AdmissionArgs, checks
 from components.kubernetes.flows import Addresses
 from components.kubernetes.priorities import FOR_TEAMS, PRIORITIES, Priorities
@@ -38,6 +39,19 @@ def test_all_of_a_team_is_in_its_namespace(record: Record) -> None:
     for one in inside:
         if one is not space:
             assert one.inputs["metadata"]["namespace"] == "credit", one.name
+
+
+def test_its_namespace_says_which_stack_made_it_and_keeps_its_reason(record: Record) -> None:
+    def made(**change: Any) -> Any:
+        args = NamespaceArgs(namespace="a", part="serving", quota=TeamQuota(), **change)
+        found = record(lambda: Namespace("a", args)).the("Namespace", "a-namespace")
+        return found.inputs["metadata"]["annotations"]
+
+    assert made() == {owner.ANNOTATION: owner.mine()}
+    assert made(level="baseline", reason="why") == {
+        owner.ANNOTATION: owner.mine(),
+        "falaj/pod-security-exception": "why",
+    }
 
 
 def test_a_team_begins_with_all_denied(record: Record) -> None:
