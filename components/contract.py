@@ -54,7 +54,8 @@ class ContractError(Exception):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # one of a later minor version may say more
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class NodePool(_Part):
@@ -68,6 +69,16 @@ class NodePool(_Part):
     """With 0 a first pod waits until a node has started."""
     max_nodes: int
     """Pods beyond it wait."""
+
+
+class OrchestrationTarget(_Part):
+    """The Dagster of one team, as those who bring its code must know it."""
+
+    locations: tuple[str, ...]
+    """The workloads whose code it loads."""
+    by_password: bool
+    """Whether its database is signed in to by the password in the team's Secret, and not by the
+    identity of the team's pods."""
 
 
 class TeamOutputs(_Part):
@@ -94,6 +105,8 @@ class TeamOutputs(_Part):
     folders: dict[str, str] | None = None
     """Bucket's content (artifacts, data, models) → ``s3://…/``: where the team keeps its objects;
     `None` where the team has no folders of its own."""
+    orchestration: OrchestrationTarget | None = None
+    """`None` where the team has no Dagster."""
 
 
 class SupervisorTarget(_Part):

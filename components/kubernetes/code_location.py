@@ -16,7 +16,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.kubernetes import orchestration_pods as pods
-from components.kubernetes.orchestration_files import CODE_PORT, InstanceDatabase, location_host
+from components.kubernetes.orchestration_files import CODE_PORT, location_host
 from components.kubernetes.pod_parts import MANAGED_BY
 
 MODULE = "workloads.delivery.definitions"
@@ -34,8 +34,8 @@ class CodeLocationArgs:
     image: pulumi.Input[str]
     """With the workload's code, Dagster and its PostgreSQL storage, of the version of the pages'
     image."""
-    database: InstanceDatabase
-    """The instance's."""
+    by_password: bool
+    """Whether the instance's database is signed in to by the password in the team's Secret."""
     module: str = MODULE
     variables: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """No secret: they stand in the Deployment and in each run."""
@@ -77,7 +77,7 @@ class CodeLocation(pulumi.ComponentResource):
                 "spec": pods.code(
                     args.location,
                     args.module,
-                    args.database,
+                    by_password=args.by_password,
                     image=args.image,
                     told=args.variables,
                     secrets=tuple(args.secrets),

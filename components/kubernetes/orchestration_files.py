@@ -12,6 +12,7 @@ from typing import Any
 
 import pulumi
 
+from components.kubernetes import tracking_client
 from components.kubernetes.orchestration_settings import TeamOrchestration
 from components.kubernetes.pod_parts import container_security, pod_security, room
 from components.kubernetes.quantities import mib
@@ -160,9 +161,14 @@ def launcher(team: str, settings: TeamOrchestration, database: InstanceDatabase)
         "labels": dict(RUN),
         "resources": room_of_run,
         "security_context": container_security(),
-        "env_vars": [f"HOME={SCRATCH}", "PYTHONDONTWRITEBYTECODE=1"],
-        "volumes": volumes(settings.run.disk_mib),
-        "volume_mounts": mounts(),
+        "env_vars": [
+            f"HOME={SCRATCH}",
+            "PYTHONDONTWRITEBYTECODE=1",
+            # every run is the team's, and so is known to MLflow
+            *(f"{name}={value}" for name, value in tracking_client.VARIABLES.items()),
+        ],
+        "volumes": [*volumes(settings.run.disk_mib), tracking_client.VOLUME],
+        "volume_mounts": [*mounts(), tracking_client.MOUNT],
         "run_k8s_config": {
             "pod_spec_config": {
                 "securityContext": pod_security(),

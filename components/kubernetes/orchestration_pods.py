@@ -45,8 +45,8 @@ _SCRATCH_MIB = 512
 _QUIET = ("--code-server-log-level", "warning")
 
 
-def environment(database: InstanceDatabase, secret: str) -> list[dict[str, Any]]:
-    """What each process of Dagster is told."""
+def environment(secret: str, *, by_password: bool) -> list[dict[str, Any]]:
+    """What each process of Dagster is told; `by_password`: it signs in to its database so."""
     return variables(
         {
             "DAGSTER_HOME": HOME,
@@ -54,7 +54,7 @@ def environment(database: InstanceDatabase, secret: str) -> list[dict[str, Any]]
             "HOME": SCRATCH,
             "PYTHONDONTWRITEBYTECODE": "1",
         },
-        {PASSWORD: (secret, PASSWORD_KEY)} if database.by_password else {},
+        {PASSWORD: (secret, PASSWORD_KEY)} if by_password else {},
     )
 
 
@@ -74,7 +74,9 @@ def webserver(
         "import urllib.request as r; "
         f"r.urlopen('http://127.0.0.1:{page.port}{page.path}/server_info', timeout=5)"
     )
-    server = _container("pages", image, environment(database, page.secret)) | {
+    server = _container(
+        "pages", image, environment(page.secret, by_password=database.by_password)
+    ) | {
         "command": [
             *("dagster-webserver", "--read-only", "--host", "127.0.0.1"),
             *("--port", str(page.port), "--path-prefix", page.path),
@@ -106,7 +108,7 @@ def daemon(
     """The pod that keeps schedules and sensors, and takes runs off the queue."""
     token, mounted = api_token()
     alive = {"exec": {"command": ["dagster-daemon", "liveness-check"]}}
-    process = _container("daemon", image, environment(database, secret)) | {
+    process = _container("daemon", image, environment(secret, by_password=database.by_password)) | {
         "command": ["dagster-daemon", "run", "--workspace", _WORKSPACE, *_QUIET],
         "resources": room(cpus=DAEMON_CPUS, memory_mib=DAEMON_MIB, disk_mib=_SCRATCH_MIB),
         "volumeMounts": [*mounts(), mounted],
@@ -126,7 +128,9 @@ def migration(
 ) -> dict[str, Any]:
     """The pod that makes the tables, or brings them to the image's version."""
     token, mounted = api_token()
-    process = _container("migration", image, environment(database, secret)) | {
+    process = _container(
+        "migration", image, environment(secret, by_password=database.by_password)
+    ) | {
         "command": ["dagster", "instance", "migrate"],
         "resources": room(cpus=MIGRATION_CPUS, memory_mib=MIGRATION_MIB, disk_mib=_SCRATCH_MIB),
         # it tells what the instance is made of first, and loads the launcher for that
@@ -139,7 +143,7 @@ def launch(
     location: str, job: str, database: InstanceDatabase, *, image: pulumi.Input[str]
 ) -> dict[str, Any]:
     """The pod that puts a run of `job` into the team's queue, as the team."""
-    process = _container("launch", image, environment(database, FILES)) | {
+    process = _container("launch", image, environment(FILES, by_password=database.by_password)) | {
         "command": [
             *("dagster", "job", "launch", "--workspace", _WORKSPACE),
             *("--location", location, "--job", job),
@@ -159,8 +163,8 @@ def launch(
 def code(
     location: str,
     module: str,
-    database: InstanceDatabase,
     *,
+    by_password: bool,
     image: pulumi.Input[str],
     told: Mapping[str, pulumi.Input[str]],
     secrets: tuple[str, ...],
@@ -184,7 +188,7 @@ def code(
             "DAGSTER_CONTAINER_CONTEXT": pulumi.Output.json_dumps(context),
         }
     )
-    process = _container("code", image, [*environment(database, FILES), *own]) | {
+    process = _container("code", image, [*environment(FILES, by_password=by_password), *own]) | {
         "command": [
             *("dagster", "api", "grpc", "--host", "0.0.0.0", "--port", str(CODE_PORT)),  # noqa: S104
             *("--module-name", module, "--location-name", location),

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from components.kubernetes import tracking_client
 from components.kubernetes.flows import AMBIENT
 from components.kubernetes.pools import GPU, Pool, placing
 from components.kubernetes.priorities import FOR_TEAMS
@@ -108,6 +109,10 @@ class RayJob:
     """Of each group `max_workers` run."""
     image: str | None = None
     """With the job's code; the platform's own where none is named."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """More of its pods' environment; no secret."""
+    signs_in: bool = False
+    """Whether its pods have the token that MLflow knows the team by (`tracking_client`)."""
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
     """Ray's, without what would be fetched from the internet."""
     secrets: tuple[str, ...] = ()
@@ -202,6 +207,11 @@ def job_manifest(job: RayJob, place: RayPlace, quota: TeamQuota) -> dict[str, An
         (container,) = spec["containers"]
         if job.image is not None:
             container["image"] = job.image
+        container["env"] += [
+            {"name": name, "value": value} for name, value in sorted(job.variables.items())
+        ]
+        if job.signs_in:
+            _sign_in(spec, container)
         if job.secrets:
             container["envFrom"] = [{"secretRef": {"name": name}} for name in job.secrets]
     return {
@@ -232,6 +242,14 @@ def job_manifest(job: RayJob, place: RayPlace, quota: TeamQuota) -> dict[str, An
             },
         },
     }
+
+
+def _sign_in(spec: dict[str, Any], container: dict[str, Any]) -> None:
+    spec["volumes"].append(tracking_client.VOLUME)
+    container["volumeMounts"].append(tracking_client.MOUNT)
+    container["env"] += [
+        {"name": name, "value": value} for name, value in tracking_client.VARIABLES.items()
+    ]
 
 
 def _problems_of_job(job: RayJob, place: RayPlace, quota: TeamQuota) -> Iterator[str]:

@@ -1,7 +1,9 @@
-"""A workload on a cluster: the servers of its models, its releases' rights, its retraining.
+"""A workload on a cluster: servers of its models, its releases' rights, retraining, rules and page.
 
 The counterpart of `components/local/workload.py`. The platform's layer must be deployed before;
-everything here lies in the team's namespace but the platform's route to the workload.
+everything here lies in the team's namespace but the platform's route to the workload and its
+dashboard. In the registry a team's model bears the team's name (`grants.name_of`): MLflow lets the
+team's pods at no other, and they sign in there with the token of their account.
 
 That a scheduled job trains on a real cluster is not shown by any test; there:
 `kubectl -n <team> create job --from=cronjob/<workload>-retraining try` hands one in, and
@@ -17,9 +19,17 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.contract import ClusterTarget, ContractError, PlatformOutputs
+from components.contract import ClusterTarget, ContractError, PlatformOutputs, TeamOutputs
+from components.kubernetes import model_routes, owner
+from components.kubernetes.code_location import CodeLocation, CodeLocationArgs
 from components.kubernetes.pools import Pool
-from components.kubernetes.ray_pods import RayJob, RayJobError, RayPlace, job_manifest
+from components.kubernetes.ray_pods import (
+    JOBS_PORT,
+    RayJob,
+    RayJobError,
+    RayPlace,
+    job_manifest,
+)
 from components.kubernetes.roles import may_hand_in
 from components.kubernetes.serving import Door, Serving, ServingArgs
 from components.kubernetes.serving_settings import ServingSettings
@@ -29,7 +39,13 @@ from components.kubernetes.workload_settings import (
     WorkloadSettings,
     problems_of_workload,
 )
+from components.kubernetes.workload_watch import WorkloadWatch, WorkloadWatchArgs
+from components.mlflow_server.grants import name_of
 
+REGISTERED_NAME = "FALAJ_REGISTERED_NAME"
+RAY_ADDRESS, STATE = "RAY_API_SERVER_ADDRESS", "FALAJ_STATE"
+"""Variables of `workloads.delivery.connection`."""
+_STATE = "/tmp/falaj"  # noqa: S108 of the pod alone
 _MANIFEST = "job.json"
 _MOUNT = "/etc/falaj"
 
@@ -72,8 +88,10 @@ class ClusterWorkload(pulumi.ComponentResource):
         )
         # made here, so that children cannot inherit it
         self._child = pulumi.ResourceOptions(parent=self, provider=provider)
+        self._told = _variables(args)
+        self.variables = {**self._told}
         try:
-            serving = Serving(
+            Serving(
                 f"{name}-serving",
                 ServingArgs(
                     environment=platform.environment,
@@ -87,6 +105,7 @@ class ClusterWorkload(pulumi.ComponentResource):
                     tracking_uri=platform.tracking_uri or "",
                     door=Door(**target.gateway.model_dump()),
                     model=settings.model,
+                    variables={REGISTERED_NAME: self._told[REGISTERED_NAME]},
                     metrics_namespace=target.metrics_namespace,
                 ),
                 self._child,
@@ -95,13 +114,17 @@ class ClusterWorkload(pulumi.ComponentResource):
                 self._retraining(settings.retraining)
         except (RayJobError, ValueError) as error:
             raise ContractError(str(error)) from error
-        self.variables = {
-            "FALAJ_ENVIRONMENT": platform.environment,
-            "FALAJ_WORKLOAD": args.workload,
-            "FALAJ_ENDPOINT": f"https://{target.gateway.hosts[0]}{serving.path}",
-            "MLFLOW_TRACKING_URI": platform.tracking_uri or "",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
+        if "monitoring" in platform.capabilities:
+            WorkloadWatch(
+                f"{name}-watch",
+                WorkloadWatchArgs(
+                    workload=args.workload,
+                    team=settings.team,
+                    metrics_namespace=target.metrics_namespace,
+                ),
+                self._child,
+            )
+        self._code_location()
         self.register_outputs({"variables": self.variables})
 
     def _retraining(self, asked: Retraining) -> None:
@@ -172,8 +195,7 @@ class ClusterWorkload(pulumi.ComponentResource):
 
     def _job(self, asked: Retraining) -> dict[str, Any]:
         """The RayJob, named anew each time. Raises `RayJobError`."""
-        args, target = self._args, self._args.target
-        team = (args.platform.teams or {})[args.settings.team]
+        args, target, team = self._args, self._args.target, self._team
         made = job_manifest(
             RayJob(
                 name=f"{args.workload}-retraining"[:40].rstrip("-"),
@@ -182,6 +204,13 @@ class ClusterWorkload(pulumi.ComponentResource):
                 head=asked.head,
                 workers=asked.workers,
                 image=asked.image,
+                variables={
+                    **self._told,
+                    # its own head: what the code hands in runs on this job's workers
+                    RAY_ADDRESS: f"http://127.0.0.1:{JOBS_PORT}",
+                    STATE: _STATE,
+                },
+                signs_in=True,
                 deadline_seconds=asked.deadline_hours * 3600,
             ),
             RayPlace(
@@ -200,15 +229,66 @@ class ClusterWorkload(pulumi.ComponentResource):
         metadata["generateName"] = f"{metadata.pop('name')}-"
         return made | {"metadata": metadata}
 
+    def _code_location(self) -> None:
+        """The code as the team's Dagster loads it, where it was told of this workload. It is in the
+        image of retraining; without one there is none.
+        """
+        args, team = self._args, self._team
+        dagster, asked = team.orchestration, args.settings.retraining
+        if dagster is None or asked is None or args.workload not in dagster.locations:
+            return
+        shared = team.shared_ray_address
+        CodeLocation(
+            f"{self._name}-code",
+            CodeLocationArgs(
+                location=args.workload,
+                team=args.settings.team,
+                image=asked.image,
+                by_password=dagster.by_password,
+                variables={
+                    **self._told,
+                    STATE: _STATE,
+                    **({RAY_ADDRESS: shared} if shared is not None else {}),
+                },
+            ),
+            self._child,
+        )
+
+    @property
+    def _team(self) -> TeamOutputs:
+        return (self._args.platform.teams or {})[self._args.settings.team]
+
     def _metadata(self, name: str) -> Any:
         return {
             "name": name,
             "namespace": self._args.settings.team,
+            "annotations": owner.annotation(),
             "labels": {
                 "app.kubernetes.io/name": self._args.workload,
                 "app.kubernetes.io/managed-by": "pulumi",
             },
         }
+
+
+def _variables(args: ClusterWorkloadArgs) -> dict[str, str]:
+    """What the workload's code is told, wherever it runs (`workloads.delivery.connection`)."""
+    platform, team = args.platform, args.settings.team
+    folders = (platform.teams or {})[team].folders or {}
+    told = {
+        "FALAJ_ENVIRONMENT": platform.environment,
+        "FALAJ_WORKLOAD": args.workload,
+        REGISTERED_NAME: name_of(team, args.workload),
+        "FALAJ_ENDPOINT": (
+            f"https://{args.target.gateway.hosts[0]}{model_routes.prefix(team, args.workload)}"
+        ),
+        "FALAJ_DATA_URI": folders.get("data") or platform.data_uri,
+        "FALAJ_METRICS_URL": platform.metrics_url,
+        "FALAJ_ORCHESTRATOR_URL": platform.orchestrator_url,
+        "MLFLOW_TRACKING_URI": platform.tracking_uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "AWS_REGION": platform.region,
+    }
+    return {name: value for name, value in told.items() if value}
 
 
 def _caller(workload: str, account: str, image: str) -> dict[str, Any]:

@@ -142,7 +142,7 @@ CodeLocation(
         location="sowing",
         team="wheat",
         image=IMAGE,
-        database=database,
+        by_password=True,
         variables={{"FALAJ_WORKLOAD": "sowing"}},
         wait_for=dagster.ready,
     ),

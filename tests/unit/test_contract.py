@@ -34,6 +34,13 @@ def test_a_field_of_a_later_minor_version_is_no_obstacle() -> None:
     assert PlatformOutputs.parse(later).contract_version == "1.7"
 
 
+def test_nor_is_one_within_what_a_team_has() -> None:
+    team = {"namespace": "credit", "cpu_quota": 1, "memory_quota_gib": 1, "gpu_quota": 0}
+    later = OUTPUTS | {"capabilities": ["tenancy", "tracking"]}
+    later |= {"teams": {"credit": team | {"vector_store": "http://x"}}}
+    assert (PlatformOutputs.parse(later).teams or {})["credit"].namespace == "credit"
+
+
 def test_another_major_version_is_refused() -> None:
     with pytest.raises(ContractError, match=r"contract_version is 2\.0"):
         PlatformOutputs.parse(OUTPUTS | {"contract_version": "2.0"})

@@ -25,6 +25,7 @@ from dagster_webserver.webserver import DagsterWebserver
 from pydantic import ValidationError
 
 from components.images import read_catalogue
+from components.kubernetes import tracking_client
 from components.kubernetes.code_location import CodeLocation, CodeLocationArgs
 from components.kubernetes.flows import PARTS, Part
 from components.kubernetes.orchestration import (
@@ -202,6 +203,14 @@ def test_a_run_is_of_its_team_and_can_be_of_no_other() -> None:
     assert "service_account_name" not in allowed["pod_spec_config"]
     assert not {"security_context", "image", "volume_mounts"} & set(allowed["container_config"])
     assert "namespace" not in allowed
+
+
+def test_a_run_signs_in_to_the_registry_as_its_team() -> None:
+    config = launcher()
+    assert tracking_client.VOLUME in config["volumes"]
+    assert tracking_client.MOUNT in config["volume_mounts"]
+    told = dict(one.split("=", 1) for one in config["env_vars"])
+    assert tracking_client.VARIABLES.items() <= told.items()
 
 
 def test_a_run_has_limits_an_end_and_what_pod_security_asks() -> None:
@@ -401,7 +410,7 @@ def code(record: Record) -> Any:
         location="sowing",
         team="wheat",
         image="registry.ae.example/prod/sowing:1",
-        database=BY_PASSWORD,
+        by_password=True,
         variables={
             "FALAJ_WORKLOAD": "sowing",
             "FALAJ_DATA_URI": pulumi.Output.from_input("s3://d"),
