@@ -210,6 +210,11 @@ def _made(name: str, args: LayerArgs, opts: pulumi.ResourceOptions) -> Layer:
         outputs[team]["shared_ray_address"] = address
     for team, url in parts.orchestrator_urls.items():
         outputs[team]["own_orchestrator_url"] = url
+    for team, asked in (settings.orchestration.teams if settings.orchestration else {}).items():
+        outputs[team]["orchestration"] = {
+            "locations": list(asked.locations),
+            "by_password": args.orchestration[team].by_password,
+        }
     return Layer(teams=outputs, fields=parts.fields)
 
 

@@ -324,6 +324,11 @@ def test_people_are_told_where_the_dagster_of_their_team_is(record: Record) -> N
 
     assert told["credit"].own_orchestrator_url == "https://pages.ml.bank.example/dagster/credit"
     assert told["fraud"].own_orchestrator_url is None
+    loads = told["credit"].orchestration
+    assert loads is not None
+    assert loads.locations
+    assert loads.by_password, "a site has no identities of a cloud"
+    assert told["fraud"].orchestration is None
 
 
 def test_a_team_without_a_dagster_has_no_pods_in_the_platforms_namespace(site: Recording) -> None:
