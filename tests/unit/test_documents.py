@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -89,6 +90,8 @@ def test_the_page_of_outputs_has_each_once_and_marks_secrets_and_who_fills_it() 
     assert "| `ray_token` | text | What Ray asks of its clients. | yes |  |" in text
     assert "\n| `tenancy` | `teams` |" in text
     assert "name → [TeamOutputs](#teamoutputs)" in text
+    for part in re.findall(r"\]\(#(\w+)\)", text):
+        assert text.lower().count(f"\n## {part}\n") == 1, "what it leads to is on the page"
 
 
 # --- flows ----------------------------------------------------------------------------------------

@@ -100,17 +100,18 @@ def type_of(annotation: Any) -> str:
             return f"name → {type_of(inner[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
-    return {str: "text", int: "whole number", bool: "true or false"}[annotation]
+    return {str: "text", int: "whole number", float: "number", bool: "true or false"}[annotation]
 
 
 def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """The models that the fields of `model` hold, each once."""
+    """The models that the fields of `model` hold, and theirs, each once."""
     found: dict[type[BaseModel], None] = {}
     ahead: list[Any] = [field.annotation for field in model.model_fields.values()]
     while ahead:
         one = ahead.pop(0)
-        if isinstance(one, type) and issubclass(one, BaseModel):
+        if isinstance(one, type) and issubclass(one, BaseModel) and one not in found:
             found[one] = None
+            ahead += [field.annotation for field in one.model_fields.values()]
         ahead += typing.get_args(one) if typing.get_origin(one) is not Literal else ()
     yield from found
 
