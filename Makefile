@@ -52,6 +52,7 @@ lock: setup ## resolves the dependencies anew
 	$(RUN) uv pip compile pyproject.toml --group workloads --group test --group build \
 		--python .venv/bin/python --universal --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate -q -o requirements.lock
+	$(RUN) python -m tools.images lock
 
 documents: setup ## writes what of docs/ is made from the program
 	$(RUN) python -m tools.documents

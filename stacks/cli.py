@@ -70,7 +70,8 @@ def _message(error: Exception) -> str | None:
 def main() -> None:
     """The entry point: runs in the clone's environment, prints errors in one line."""
     try:
-        os.environ.update(environment.variables())
+        if not os.environ.get(environment.IMAGE):
+            os.environ.update(environment.variables())
         _mount()
         app()
     except Exception as error:

@@ -22,6 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "FALAJ_ROOT"
 """Set to the clone's root in every process that runs with `variables`."""
+IMAGE = "FALAJ_IMAGE"
+"""Set in images of ours, where there is no clone: what runs there gets its variables from its pod,
+and has nothing to keep."""
 BACKEND = "FALAJ_BACKEND_URL"
 """Names the place of Pulumi's state on a runner, which deploys one environment and keeps none."""
 _LOOPBACK = ("127.0.0.1", "localhost")

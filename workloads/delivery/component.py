@@ -1,7 +1,8 @@
 """A model as a Seldon component: the same class under every shell.
 
-`workloads.delivery.server` runs it on one machine, `seldon-core-microservice` in a cluster. It owns
-what an answer says and what is counted about it; the shell owns HTTP. Which model it answers with
+`workloads.delivery.server` runs it on one machine, `workloads.delivery.pod_server` in a pod, and
+`seldon-core-microservice` can. It owns what an answer says and what is counted about it; the shell
+owns HTTP. Which model it answers with
 is the registry's word (`workloads.delivery.slot`).
 
 Environment: FALAJ_WORKLOAD (unless the class says so), FALAJ_SLOT, FALAJ_STATE,
@@ -34,13 +35,16 @@ from prometheus_client import (
     start_http_server,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
-from seldon_core.flask_utils import SeldonMicroserviceException
-from seldon_core.user_model import SeldonComponent, SeldonNotImplementedError
 
 from workloads.delivery import request
 from workloads.delivery.connection import registered_name
 from workloads.delivery.errors import DeliveryError
 from workloads.delivery.request import Record, RequestError
+from workloads.delivery.seldon import (
+    SeldonComponent,
+    SeldonMicroserviceException,
+    SeldonNotImplementedError,
+)
 from workloads.delivery.slot import LoadedModel, RegistryDownError, SlotModels
 
 log = logging.getLogger(__name__)

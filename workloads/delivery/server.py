@@ -21,7 +21,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -33,7 +33,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from workloads.delivery.component import ModelComponent, exposition
 from workloads.delivery.errors import DeliveryError
@@ -53,28 +53,31 @@ _RETRY_SECONDS = 2.0
 _THREADS = 2
 
 
-def application(component: ModelComponent) -> Starlette:
-    """The ASGI application that serves `component`; it loads the model once it runs."""
+def application(
+    component: ModelComponent,
+    more: Sequence[BaseRoute] = (),
+    *,
+    follow_seconds: float | None = None,
+) -> Starlette:
+    """The ASGI application that serves `component`; it loads the model once it runs.
+
+    `more` are addresses of another shell. With `follow_seconds` the registry is asked that often
+    what the slot holds, where nobody can reach every server of it with a `/reload`.
+    """
     # a model that takes its time has threads of its own: health checks must not wait for it
-    threads = anyio.CapacityLimiter(_THREADS)
+    threads = model_threads()
 
     async def predictions(asked: Request) -> Response:
         if SYNTHETIC_HEADER in asked.headers:
             component.count_synthetic()
-        message = await _json(asked)
-        model = component.model
-        if model is not None and model.scoring.is_compiled:
-            # to another thread and back takes as long as the answer
-            answer = component.predict_raw(message)
-        else:
-            answer = await _in_time(component, message, threads)
+        answer = await scored(component, await read_json(asked), threads)
         code = answer["status"]["code"] if "status" in answer else 200
         # a slot may have been swapped or emptied since: the model that answered is named
         tags = answer.get("meta", {}).get("tags", {})
         return JSONResponse(answer, code, headers=_headers(component, tags.get("version")))
 
     async def feedback(asked: Request) -> Response:
-        message = await _json(asked)
+        message = await read_json(asked)
         reward = _reward(message)
         if component.model is None:
             raise RequestError(f"slot {component.slot} holds no model", 503, "NO_MODEL")
@@ -109,7 +112,7 @@ def application(component: ModelComponent) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_keep_loading(component))
+        loading = asyncio.create_task(_keep_loading(component, follow_seconds))
         yield
         loading.cancel()
 
@@ -142,6 +145,7 @@ def application(component: ModelComponent) -> Starlette:
             Route("/version", version),
             Route("/metrics", metrics),
             Route("/reload", reload, methods=["POST"]),
+            *more,
         ],
         exception_handlers=handlers,
         lifespan=lifespan,
@@ -182,10 +186,15 @@ def main() -> None:
         component = component_of(given.workload)
     except DeliveryError as error:
         raise SystemExit(f"the model server cannot start: {error}") from error
+    run(application(component), HOST, given.port)
+
+
+def run(app: Starlette, host: str, port: int) -> None:
+    """Serves `app` until SIGTERM, then finishes what it has begun."""
     uvicorn.run(
-        application(component),
-        host=HOST,
-        port=given.port,
+        app,
+        host=host,
+        port=port,
         http=WholeAnswers,
         access_log=False,
         log_level="warning",
@@ -196,13 +205,32 @@ def main() -> None:
     )
 
 
-async def _keep_loading(component: ModelComponent) -> None:
+async def _keep_loading(component: ModelComponent, follow_seconds: float | None) -> None:
     """Loads the slot's model; tries on while the registry cannot say which one it is."""
     await asyncio.to_thread(component.load)
-    while component.model is None and component.registry_is_down:
-        await asyncio.sleep(_RETRY_SECONDS)
+    while True:
+        if component.model is None and component.registry_is_down:
+            await asyncio.sleep(_RETRY_SECONDS)
+        elif follow_seconds is not None:
+            await asyncio.sleep(follow_seconds)
+        else:
+            return
         with contextlib.suppress(DeliveryError):
             await asyncio.to_thread(component.reload)
+
+
+def model_threads() -> anyio.CapacityLimiter:
+    """Those of a model that is not compiled."""
+    return anyio.CapacityLimiter(_THREADS)
+
+
+async def scored(component: ModelComponent, message: Any, threads: anyio.CapacityLimiter) -> Any:
+    """The component's answer to a message of the Seldon protocol. Raises `RequestError`."""
+    model = component.model
+    if model is not None and model.scoring.is_compiled:
+        # to another thread and back takes as long as the answer
+        return component.predict_raw(message)
+    return await _in_time(component, message, threads)
 
 
 async def _in_time(component: ModelComponent, message: Any, threads: anyio.CapacityLimiter) -> Any:
@@ -221,7 +249,7 @@ async def _in_time(component: ModelComponent, message: Any, threads: anyio.Capac
         ) from error
 
 
-async def _json(asked: Request) -> Any:
+async def read_json(asked: Request) -> Any:
     """The body as JSON. Raises `RequestError` for every body that is none, or too large a one."""
     kind = asked.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
