@@ -5,7 +5,7 @@ and run as any user. It asks the registry at `MLFLOW_TRACKING_URI` for the alias
 its workload's model, which is where a release says what the slot holds, and signs in there with the
 token of its account (`workloads.delivery.pod_token`). Under `seldon` it speaks
 the Seldon protocol, under `mlserver` the Open Inference Protocol. It logs no request: neither a
-logger nor a proxy that could is declared.
+logger nor a proxy that could is declared. The platform's own is `workloads/images/serving`.
 """
 
 from __future__ import annotations

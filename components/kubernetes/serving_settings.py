@@ -18,7 +18,8 @@ class ServingSettings(Section):
 
     engine: Literal["seldon", "mlserver"]
     """`seldon`: a SeldonDeployment for each slot, under the Business Source Licence 1.1 since 1.18.
-    `mlserver`: a plain Deployment for each, with MLServer in the image (Apache-2.0)."""
+    `mlserver`: a plain Deployment for each, whose servers answer as MLServer does (the Open
+    Inference Protocol), with Apache-2.0 software alone."""
     seldon_licence_reference: (
         Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)] | None
     ) = None

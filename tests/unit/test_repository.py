@@ -98,7 +98,7 @@ def test_the_types_are_right() -> None:
 def test_the_types_of_the_tools_are_right() -> None:
     """They are programs in folders of their own, not one package."""
     tools = ROOT / "tools"
-    folders = (tools, tools / "documents", tools / "pulumi" / "launchers")
+    folders = (tools, *(tools / name for name in ("documents", "images", "pulumi/launchers")))
     programs = [program for folder in folders for program in folder.glob("*.py")]
     assert types_of(*map(str, programs)) == ""
     providers = tools / "providers"

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from tools.images import lay, root
 from tools.images.dockerfile import Image
@@ -179,7 +180,7 @@ def serving(
             process.wait()
 
 
-def _how(image: Image, user: int | None, scratch: tuple[str, ...]) -> dict[str, object]:
+def _how(image: Image, user: int | None, scratch: tuple[str, ...]) -> dict[str, Any]:
     own, group = (int(number) for number in image.user.split(":"))
     return {
         "user": own if user is None else user,
