@@ -51,7 +51,7 @@ class TrackingSettings(Section):
     """MLflow's server."""
 
     image: Image
-    """In the registry in the country: the platform's own, of `components/mlflow_server/Dockerfile`."""
+    """In the registry in the country: the platform's own, of `components/mlflow_server`."""
     sign_in: SignIn
     hosts: tuple[Host, ...] = Field(min_length=1)
     """What people call it; the first is where the identity provider sends them back to."""
