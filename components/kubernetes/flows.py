@@ -65,6 +65,9 @@ class Addresses:
     """From where requests come to the gateway: the load balancer's subnets, or clients' own."""
     api_server: Sequence[Any] = ()
     """Where the API server answers, the service address `kubernetes` among them."""
+    api_server_ports: Sequence[int] = ()
+    """Its own, beside that of the Service `kubernetes`: most networks judge a connection to a
+    Service by where it is sent on to."""
     credentials: Sequence[Any] = (POD_IDENTITY_AGENT,)
     probes: Sequence[Any] = (KUBELET,)
     nodes: Sequence[Any] = ()
@@ -342,7 +345,8 @@ def policies(part: str, addresses: Addresses, *, mesh: bool = False) -> dict[str
     for flow in FLOWS:
         if flow.source == "probes" and not mesh:
             continue
-        ports = list(_ports(flow, tunnelled=mesh and is_tunnelled(flow)))
+        own = addresses.api_server_ports if flow.destination == "api-server" else ()
+        ports = list(_ports(flow, own, tunnelled=mesh and is_tunnelled(flow)))
         if _is_in(flow.source, part) and (to := _peers(flow, flow.destination, addresses)):
             found[f"{_whose(flow.source, part)}to-{flow.destination}"] = {
                 "podSelector": _selector(flow.source),
@@ -375,8 +379,8 @@ def _whose(name: str, part: str) -> str:
     return "" if name == part else f"{name.removeprefix(f'{part}-')}-"
 
 
-def _ports(flow: Flow, *, tunnelled: bool) -> Iterator[dict[str, Any]]:
-    for port in flow.ports:
+def _ports(flow: Flow, own: Sequence[int], *, tunnelled: bool) -> Iterator[dict[str, Any]]:
+    for port in dict.fromkeys((*flow.ports, *own)):
         for protocol in ("TCP", "UDP") if flow.udp else ("TCP",):
             yield {"port": port, "protocol": protocol}
     if flow.ports and tunnelled:

@@ -62,6 +62,7 @@ class KubernetesPlace(pulumi.ComponentResource):
                     clients=given.clients,
                     services=given.services,
                     api_server=given.api_server,
+                    api_server_ports=(given.api_server_port,),
                     nodes=given.nodes,
                     credentials=(),
                 ),

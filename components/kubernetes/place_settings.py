@@ -138,6 +138,9 @@ class KubernetesSettings(Section):
     """Where kubelets answer, whose figures are read."""
     api_server: tuple[Block, ...] = ()
     """Where the API server answers pods: its own address and that of the Service `kubernetes`."""
+    api_server_port: int = Field(6443, ge=1, le=65535)
+    """Its own, behind the 443 of that Service: ``kubectl get endpointslices -l
+    kubernetes.io/service-name=kubernetes`` says it. That of kubeadm where nothing is said."""
 
     def repository(self, path: str) -> str:
         """Where the image or chart `path` lies in the registry."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -225,6 +226,25 @@ def test_without_addresses_nobody_comes_in_from_the_api_server() -> None:
     """An empty list of peers would let everybody in."""
     assert "from-api-server" in policies("queues", ADDRESSES)
     assert "from-api-server" not in policies("queues", Addresses())
+
+
+def test_a_controller_reaches_the_api_server_behind_its_service() -> None:
+    """A network that judges a connection by where it is sent on to would cut every controller off."""
+    kubeadm = replace(ADDRESSES, api_server=("10.96.0.1/32", "10.20.1.10/32"))
+    for asked, opened in (((), {443}), ((6443,), {443, 6443}), ((443,), {443})):
+        addresses = replace(kubeadm, api_server_ports=asked)
+        made = {part: list(policies(part, addresses).values()) for part in ("queues", "logging")}
+        made["credit"] = list(policies(TEAM, addresses).values())
+
+        def reached(pod: Pod, of: dict[str, Any] = made) -> set[int]:
+            ports = (22, 443, 6443, 9443)
+            return {port for port in ports if allowed(of, pod, "10.20.1.10", port)}
+
+        assert reached(pods("queues")["queues"]) == opened
+        assert reached(pods("team-ray-head")["credit"]) == opened
+        assert reached(pods("team-model")["credit"]) == set(), "it asks nothing of the API server"
+    spec = policies("queues", replace(kubeadm, api_server_ports=(6443,)))["from-api-server"]
+    assert spec["ingress"][0]["ports"] == [{"port": 9443, "protocol": "TCP"}], "one way alone"
 
 
 def test_only_monitoring_reaches_the_nodes() -> None:

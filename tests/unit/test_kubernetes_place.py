@@ -265,6 +265,25 @@ def test_pods_reach_the_services_of_the_site_and_no_agent_of_a_cloud(place: Reco
     assert blocks == {*CLUSTER["services"], *CLUSTER["api_server"]}
 
 
+def test_controllers_reach_the_api_server_of_the_site_at_its_own_port(record: Record) -> None:
+    """Behind the Service `kubernetes` on 443 it listens elsewhere, kubeadm's on 6443."""
+
+    def opened(**change: Any) -> set[int]:
+        args = KubernetesPlaceArgs(
+            environment="site",
+            kubernetes=KubernetesSettings.model_validate(CLUSTER | change),
+            layer=LayerSettings.model_validate({"teams": TEAMS}),
+            kubeconfig=kubeconfig(),
+            lock=made_up(Lock()),
+        )
+        made = record(lambda: KubernetesPlace("site", args))
+        policy = made.the("NetworkPolicy", "ray-head-to-api-server")
+        return {int(one["port"]) for one in policy.inputs["spec"]["egress"][0]["ports"]}
+
+    assert opened() == {443, 6443}
+    assert opened(api_server_port=16443) == {443, 16443}
+
+
 def test_images_come_from_the_registry_of_the_site(place: Recording) -> None:
     policy = place.the("ValidatingAdmissionPolicy", "images")
 
