@@ -544,8 +544,14 @@ class AwsPlace(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         # made here, like the provider of the account; all of it comes to a cluster that is ready
-        # and leaves while its controllers are still there
-        on = pulumi.ResourceOptions(parent=self, provider=provider, depends_on=compute.ready)
+        # and leaves while its controllers are still there. A pod is told at its start alone who
+        # it is: one before its association never gets an identity, however often it fails
+        before = [
+            *compute.ready,
+            *identities.associations.values(),
+            *([self.ingress] if self.ingress is not None else []),
+        ]
+        on = pulumi.ResourceOptions(parent=self, provider=provider, depends_on=before)
         layer = make_layer(
             self._name,
             LayerArgs(

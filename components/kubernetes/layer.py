@@ -250,7 +250,7 @@ class _Parts:
         self._stores = self._secret_stores()
         self._meshed = self._make_mesh()
         self._signatures()
-        self._nodes()
+        self._gpus()
         self._backup()
         self._queues()
         self.ray_addresses = self._training()
@@ -298,6 +298,7 @@ class _Parts:
                 namespaces={gateway.NAMESPACE: self._serving},
                 values=self._chart_values(),
                 wait_for=after,
+                nodes=self._elastic_pools,
             ),
             self._opts,
         )
@@ -406,7 +407,7 @@ class _Parts:
             self._opts,
         )
 
-    def _nodes(self) -> None:
+    def _gpus(self) -> None:
         args = self._args
         if any(pool.kind == "gpu" for pool in args.pools.values()):
             GpuPlugin(
@@ -418,15 +419,18 @@ class _Parts:
                 ),
                 self._opts,
             )
-        if args.elastic is not None:
-            ElasticPools(
-                f"{self._name}-nodes",
-                ElasticPoolsArgs(
-                    manifests=args.elastic.manifests,
-                    wait_for=[*self._operators.ready_for("nodes"), *args.elastic.ready],
-                ),
-                self._opts,
-            )
+
+    def _elastic_pools(self, controller: Sequence[pulumi.Resource]) -> Sequence[pulumi.Resource]:
+        elastic = self._args.elastic
+        if elastic is None:
+            return ()
+        return ElasticPools(
+            f"{self._name}-nodes",
+            ElasticPoolsArgs(
+                manifests=elastic.manifests, wait_for=[*controller, *elastic.ready]
+            ),
+            self._opts,
+        ).ready
 
     def _backup(self) -> None:
         if "velero" not in self._operators.charts:

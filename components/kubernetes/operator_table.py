@@ -287,6 +287,9 @@ NEEDED_BY: Mapping[str, tuple[OperatorName, ...]] = {
 }
 """A part of the platform → the operators that its objects wait for."""
 
+OF_NODES: tuple[OperatorName, ...] = ("karpenter-crd", "karpenter")
+"""Those that make the nodes which the others may run on; they themselves keep off such nodes."""
+
 PRIVILEGED: Mapping[str, str] = {
     namespace: space.reason for namespace, space in SPACES.items() if space.level == "privileged"
 }

@@ -17,7 +17,7 @@ What the provider makes of a chart is not shown here for charts that no closed m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ from components.kubernetes.operator_table import (
     AFTER,
     CLUSTERS_OWN,
     NEEDED_BY,
+    OF_NODES,
     OPERATORS,
     SPACES,
     quota_of,
@@ -75,6 +76,9 @@ class OperatorsArgs:
     """Those that another part has made already."""
     wait_for: Sequence[pulumi.Resource] = ()
     """Priorities and admission; of a cluster made here, its nodes and the deployer's access."""
+    nodes: Callable[[Sequence[pulumi.Resource]], Sequence[pulumi.Resource]] | None = None
+    """Makes the pools of elastic nodes once their controller is there, which it is given; every
+    other chart comes after what it returns. `None` where there are no such pools."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError` with everything that is wrong, by key."""
@@ -124,9 +128,15 @@ class Operators(pulumi.ComponentResource):
         )
         self.charts: dict[OperatorName, Chart] = {}
         self._budgets: dict[OperatorName, list[pulumi.Resource]] = {}
-        for operator in made:
-            self.charts[operator] = self._chart(name, operator, setting)
-            self._budgets[operator] = self._budgets_of(name, operator, setting)
+        self._pools: Sequence[pulumi.Resource] = ()
+        for operator in (one for one in made if one in OF_NODES):
+            self._make(name, operator, setting)
+        if args.nodes is not None:
+            # pools go last: other operators' pods are on their nodes, and while those drain nobody
+            # would take the finalizers of Kueue's or Velero's objects off
+            self._pools = args.nodes(self.ready_for("nodes"))
+        for operator in (one for one in made if one not in OF_NODES):
+            self._make(name, operator, setting)
         self.register_outputs({})
 
     def ready_for(self, part: str) -> list[pulumi.Resource]:
@@ -140,6 +150,10 @@ class Operators(pulumi.ComponentResource):
             if operator in self.charts
             for one in (self.charts[operator], *self._budgets[operator])
         ]
+
+    def _make(self, name: str, operator: OperatorName, setting: Setting) -> None:
+        self.charts[operator] = self._chart(name, operator, setting)
+        self._budgets[operator] = self._budgets_of(name, operator, setting)
 
     def _namespace(self, name: str, space: str, made: Sequence[OperatorName]) -> Namespace:
         shape = SPACES[space]
@@ -181,7 +195,7 @@ class Operators(pulumi.ComponentResource):
             values=merged(values_of(operator, setting), self._args.values.get(operator, {})),
             opts=pulumi.ResourceOptions(
                 parent=self,
-                depends_on=[*self._args.wait_for, *ready, *before],
+                depends_on=[*self._args.wait_for, *self._pools, *ready, *before],
                 transforms=[keep_definitions],
             ),
         )
