@@ -426,9 +426,7 @@ class _Parts:
             return ()
         return ElasticPools(
             f"{self._name}-nodes",
-            ElasticPoolsArgs(
-                manifests=elastic.manifests, wait_for=[*controller, *elastic.ready]
-            ),
+            ElasticPoolsArgs(manifests=elastic.manifests, wait_for=[*controller, *elastic.ready]),
             self._opts,
         ).ready
 

@@ -478,7 +478,8 @@ class Tracking(pulumi.ComponentResource):
             kind=kind,
             metadata=metadata,
             spec=spec,
-            opts=self._child,
+            # nobody knows its kind before the operator is there, nor answers for it after
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[*self._args.after]),
         )
 
 

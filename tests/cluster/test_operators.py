@@ -6,6 +6,7 @@ nothing here shows that an operator works.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from kubernetes_api import Api
 
 from components.aws.scope import Scope
 from components.images import Lock, Mirror, made_up
+from components.kubernetes.flows import TENANCY
 from components.kubernetes.operator_table import OPERATORS, PRIVILEGED, SPACES
 from components.kubernetes.operator_values import Cloud, Setting, values_of
 from components.kubernetes.operators_settings import Needs, OperatorsSettings
@@ -47,6 +49,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from components.aws.scope import Scope
 from components.images import Lock, Mirror, made_up
+from components.kubernetes.flows import TENANCY
 from components.kubernetes.admission import Admission, AdmissionArgs
 from components.kubernetes.flows import Addresses
 from components.kubernetes.operator_table import PRIVILEGED
@@ -212,6 +215,35 @@ def test_the_charts_define_the_kinds_that_we_make_objects_of(
             if version["served"]
         }
         assert set(OPERATORS[name].kinds) <= served, name  # type: ignore[index]
+
+
+def held_up(objects: list[dict[str, Any]]) -> list[str]:
+    """Webhooks that answer for what Kubernetes is made of, and refuse it while they are away."""
+    return [
+        f"{webhook['name']} on {rule['resources']}"
+        for one in objects
+        if one["kind"].endswith("WebhookConfiguration")
+        for webhook in one["webhooks"]
+        for rule in webhook["rules"]
+        if webhook.get("failurePolicy", "Fail") == "Fail"
+        and any("." not in group or group.endswith(".k8s.io") for group in rule["apiGroups"])
+        and webhook.get("namespaceSelector") != {"matchLabels": {TENANCY: "team"}}
+    ]
+
+
+def test_no_webhook_that_fails_closed_judges_what_the_cluster_starts_with(
+    rendered: dict[str, list[dict[str, Any]]],
+) -> None:
+    """After all nodes went, the pods of the webhook would wait for themselves."""
+    objects = [one for objects in rendered.values() for one in objects]
+    webhooks = [one for one in objects if one["kind"].endswith("WebhookConfiguration")]
+    assert len(webhooks) > 3
+    assert held_up(objects) == []
+    spoiled = copy.deepcopy(webhooks)
+    for one in spoiled:
+        for webhook in one["webhooks"]:
+            webhook["failurePolicy"], webhook["namespaceSelector"] = "Fail", None
+    assert any("'pods'" in one for one in held_up(spoiled))
 
 
 # --- applied --------------------------------------------------------------------------------------

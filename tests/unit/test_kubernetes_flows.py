@@ -229,7 +229,7 @@ def test_without_addresses_nobody_comes_in_from_the_api_server() -> None:
 
 
 def test_a_controller_reaches_the_api_server_behind_its_service() -> None:
-    """A network that judges a connection by where it is sent on to would cut every controller off."""
+    """A network that judges by where a connection is sent on to would cut controllers off."""
     kubeadm = replace(ADDRESSES, api_server=("10.96.0.1/32", "10.20.1.10/32"))
     for asked, opened in (((), {443}), ((6443,), {443, 6443}), ((443,), {443})):
         addresses = replace(kubeadm, api_server_ports=asked)
