@@ -17,6 +17,7 @@ from typing import Any
 import pulumi
 
 from components.kubernetes import tracking_client
+from components.kubernetes.pools import TEAM, toleration
 from components.kubernetes.serving_settings import ModelSettings
 from components.kubernetes.tenancy import SERVICE_ACCOUNT
 
@@ -106,8 +107,10 @@ def pod_spec(
     *,
     image: pulumi.Input[str],
     variables: Mapping[str, pulumi.Input[str]],
+    team: str | None = None,
 ) -> dict[str, Any]:
-    """The `spec` of the pods of `slot`."""
+    """The `spec` of the pods of `slot`; on a pool that `model` names they bear the taint of nodes
+    that are `team`'s alone."""
     resources: dict[str, Any] = {
         "requests": {
             "cpu": f"{round(model.cpus * 1000)}m",
@@ -197,8 +200,13 @@ def pod_spec(
             "falaj/pool": model.node_pool,
             "falaj/kind": "gpu" if model.gpus else "cpu",
         }
+    tolerations: list[dict[str, str]] = []
     if model.gpus:
-        spec["tolerations"] = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
+        tolerations.append({"key": GPU, "operator": "Exists", "effect": "NoSchedule"})
+    if model.node_pool is not None and team is not None:
+        tolerations.append(toleration({"key": TEAM, "value": team, "effect": "NoSchedule"}))
+    if tolerations:
+        spec["tolerations"] = tolerations
     return spec
 
 

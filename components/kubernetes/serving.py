@@ -152,6 +152,7 @@ class Serving(pulumi.ComponentResource):
             args.model,
             image=args.image,
             variables={"MLFLOW_TRACKING_URI": args.tracking_uri, **args.variables},
+            team=args.team,
         )
         after = pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(depends_on=guards))
         if args.settings.engine == "seldon":

@@ -164,8 +164,8 @@ def operators(cluster: Cluster) -> Problems:
         if one.type not in charts:
             yield f"{one.name}: nobody brings {one.type}"
             continue
-        there = {that.name for that in cluster.before(one) if that.kind == "Chart"}
-        if not any(name.endswith(f"-{charts[one.type]}") for name in there):
+        waited_for = [that.name for that in cluster.before(one) if that.kind == "Chart"]
+        if not any(name.endswith(f"-{charts[one.type]}") for name in waited_for):
             yield f"{one.name} does not wait for {charts[one.type]}"
 
 
@@ -194,8 +194,8 @@ def elastic(cluster: Cluster) -> Problems:
     if not pools:
         yield "there is no elastic node"
     for pool in pools:
-        there = {one.name for one in cluster.before(pool)}
-        if not any(name.endswith("-operators-karpenter") for name in there):
+        waited_for = [one.name for one in cluster.before(pool)]
+        if not any(name.endswith("-operators-karpenter") for name in waited_for):
             yield f"{pool.name} may outlive its controller"
     for one in cluster.of(*STARTS_PODS - {"DaemonSet"}):
         if "karpenter" in one.name or one.namespace is None:
@@ -525,7 +525,7 @@ _RECORDED: list[Cluster] = []
 
 def _recorded(record: Record, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     asked: dict[tuple[str, str], tuple[str, set[str]]] = {}
-    register = mocks.MockMonitor.RegisterResource
+    register: Any = mocks.MockMonitor.RegisterResource
 
     def watched(self: Any, request: Any) -> Any:
         answer = register(self, request)

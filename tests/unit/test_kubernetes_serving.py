@@ -163,6 +163,21 @@ def test_a_gpu_is_asked_for_whole_and_found_by_its_pool(record: Record) -> None:
         assert pod["spec"]["tolerations"][0]["key"] == "nvidia.com/gpu"
 
 
+def test_a_model_may_go_to_the_nodes_of_its_own_team_where_its_pool_is_named(
+    record: Record,
+) -> None:
+    """Such nodes have a taint: without bearing it the model would wait for ever."""
+
+    def borne(**model: Any) -> list[dict[str, str]]:
+        made = record(lambda: Serving("credit", args(**model)))
+        return list(templates(made)["a"]["spec"].get("tolerations", ()))
+
+    own = {"key": "falaj/team", "operator": "Equal", "value": "lending", "effect": "NoSchedule"}
+    assert borne(node_pool="lenders") == [own]
+    assert own in borne(gpus=1, node_pool="lenders-gpu")
+    assert borne() == []
+
+
 def test_how_many_servers_there_are_is_the_scalers_alone(record: Record) -> None:
     plain = record(lambda: Serving("credit", args()))
     for one in plain.of("Deployment"):
