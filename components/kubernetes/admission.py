@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -22,12 +22,22 @@ from components.kubernetes.pools import TEAM
 from components.kubernetes.priorities import FOR_TEAMS
 from components.kubernetes.settings import AdmissionSettings
 
+ACCOUNTS_OF_ALL = ("", "default", "workload")
+"""As whom anybody who may start pods of a team may start them; the last is the team's own account
+(`tenancy.SERVICE_ACCOUNT`), the first leaves the account out."""
+
 _JUDGED = (
     ("", ("pods", "pods/ephemeralcontainers")),
     ("apps", ("deployments", "statefulsets", "daemonsets", "replicasets")),
     ("batch", ("jobs", "cronjobs")),
 )
 """API group → resources. What operators make of their own kinds comes by as pods."""
+_RAY = (("ray.io", ("rayclusters", "rayjobs")),)
+_CONTROLLERS = (
+    "request.userInfo.username.startsWith('system:serviceaccount:kube-system:')"
+    " || request.userInfo.username == 'system:kube-controller-manager'"
+)
+"""CEL: whether Kubernetes itself asks, for whoever made what it goes by."""
 
 _TEMPLATE = (
     "object.kind == 'Pod' ? object"
@@ -64,6 +74,10 @@ class Check:
     """Whether it is asked of teams' namespaces alone."""
     of_privilege: bool = False
     """Whether it is not asked where pods may reach into the node."""
+    also: Sequence[tuple[str, Sequence[str]]] = ()
+    """API group → resources that it judges besides, each in any version."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Its own, besides those of all policies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +242,55 @@ def _checks(settings: AdmissionSettings, registries: list[str]) -> Iterator[tupl
             in_teams=True,
         ),
     )
+    yield "accounts", _of_accounts()
+
+
+def _of_accounts() -> Check:
+    """Whoever may start pods would else have the rights of every account of the namespace, a
+    release's among them."""
+    taken = (
+        f"a in {json.dumps(ACCOUNTS_OF_ALL)} || a in variables.earlier || {_CONTROLLERS}"
+        " || authorizer.group('').resource('serviceaccounts').namespace(request.namespace).name(a)"
+        ".check('impersonate').allowed()"
+    )
+    return Check(
+        holds=f"variables.accounts.all(a, {taken})",
+        message=(
+            "'the account ' + variables.accounts.filter(a, "
+            f"!(a in {json.dumps(ACCOUNTS_OF_ALL)} || a in variables.earlier))[0]"
+            " + ' has rights of its own, which whoever starts a pod as it would get: take "
+            f"{ACCOUNTS_OF_ALL[-1]}, or leave serviceAccountName out'"
+        ),
+        in_teams=True,
+        also=_RAY,
+        variables={
+            "accounts": _accounts("object"),
+            "earlier": f"request.operation == 'UPDATE' ? {_accounts('oldObject')} : []",
+        },
+    )
+
+
+def _accounts(thing: str) -> str:
+    """CEL expression: the accounts that the pods of `thing` name, Ray's kinds by both fields."""
+
+    def of_cluster(spec: str) -> str:
+        groups = f"has({spec}.workerGroupSpecs) ? {spec}.workerGroupSpecs.map(g, g.template) : []"
+        return f"([{spec}.headGroupSpec.template] + ({groups}))"
+
+    spec = f"{thing}.spec"
+    of_job = (
+        f"((has({spec}.rayClusterSpec) ? {of_cluster(f'{spec}.rayClusterSpec')} : [])"
+        f" + (has({spec}.submitterPodTemplate) ? [{spec}.submitterPodTemplate] : []))"
+    )
+    templates = (
+        f"({thing}.kind == 'RayCluster' ? {of_cluster(spec)}"
+        f" : ({thing}.kind == 'RayJob' ? {of_job} : [{_TEMPLATE.replace('object', thing)}]))"
+    )
+    named = " + ".join(
+        f"{templates}.filter(t, has(t.spec.{name})).map(t, t.spec.{name})"
+        for name in ("serviceAccountName", "serviceAccount")
+    )
+    return f"({named})"
 
 
 def _of_containers(holds: str, message: str, among: str = "containers") -> Check:
@@ -252,6 +315,15 @@ def _spec(settings: AdmissionSettings, noun: str, registries: Sequence[str]) -> 
                 }
                 for group, resources in _JUDGED
             ]
+            + [
+                {
+                    "apiGroups": [group],
+                    "apiVersions": ["*"],
+                    "operations": ["CREATE", "UPDATE"],
+                    "resources": list(resources),
+                }
+                for group, resources in check.also
+            ]
         },
         # what came in before may still get a label, lose a finalizer and go
         "matchConditions": [
@@ -261,7 +333,8 @@ def _spec(settings: AdmissionSettings, noun: str, registries: Sequence[str]) -> 
             }
         ],
         "variables": [
-            {"name": name, "expression": expression} for name, expression in _VARIABLES.items()
+            {"name": name, "expression": expression}
+            for name, expression in (*_VARIABLES.items(), *check.variables.items())
         ],
         "validations": [
             {

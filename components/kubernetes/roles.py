@@ -2,8 +2,9 @@
 
 Pure data. Nobody may read Secrets, change rights, run a command inside a pod or speak as somebody
 else: secrets come from the environment's own store, rights from here, and a shell in a pod would be
-its identity. A release is approved in the model registry, so an approver reads here all that it is
-judged by, and changes nothing.
+its identity. Whoever may start pods starts them as the team's own account (`admission`). A release
+is approved in the model registry, so an approver reads here all that it is judged by, and changes
+nothing.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -229,6 +229,83 @@ def test_what_should_not_come_in_is_told_why(
     refused = said(api, form(spoil))
     assert refused is not None
     assert message in refused
+
+
+# --- as whom --------------------------------------------------------------------------------------
+
+
+def ray(kind: str, account: str, field: str = "serviceAccountName") -> Object:
+    """A cluster of Ray, or a job with one, whose head runs as `account`."""
+    pod_spec = {"containers": [template()["spec"]["containers"][0]], field: account}
+    cluster = {
+        "rayVersion": "2.60.0",
+        "headGroupSpec": {"rayStartParams": {}, "template": {"spec": pod_spec}},
+    }
+    spec = cluster if kind == "RayCluster" else {"rayClusterSpec": cluster}
+    metadata = {"name": "one", "namespace": "credit"}
+    return {"apiVersion": "ray.io/v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def job(account: str) -> Object:
+    """A Job whose pod runs as `account`."""
+    made = template()
+    made["spec"] |= {"restartPolicy": "Never", "serviceAccountName": account}
+    metadata = {"name": "one", "namespace": "credit"}
+    spec = {"template": made}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+RELEASE = "credit-risk-release"
+AS_A_RELEASE = [
+    job(RELEASE),
+    ray("RayJob", RELEASE),
+    ray("RayCluster", RELEASE),
+    ray("RayCluster", RELEASE, "serviceAccount"),
+]
+
+
+@pytest.fixture
+def mariam(define: Callable[..., list[str]], cluster: ControlPlane, api: Api) -> Iterator[Api]:
+    """A developer of `credit`, once the server judges as whom she starts what."""
+    define("kuberay")
+    with cluster.api(cluster.kubeconfig_for("mariam", ["credit-developer"])) as mariam:
+        for pause in tenacity.Retrying(
+            wait=tenacity.wait_fixed(0.2), stop=tenacity.stop_after_delay(60)
+        ):
+            with pause:
+                assert all(said(mariam, thing) is not None for thing in AS_A_RELEASE)
+        yield mariam
+
+
+def test_a_developer_starts_nothing_as_a_release(mariam: Api, api: Api) -> None:
+    """Else whoever may try something out could give a version its traffic."""
+    for thing in AS_A_RELEASE:
+        refused = said(mariam, thing)
+        assert refused is not None
+        assert f"the account {RELEASE} has rights of its own" in refused
+        assert "take workload, or leave serviceAccountName out" in refused
+        assert said(api, thing) is None, "who may act as the account may start pods as it"
+    for account in ("workload", "default"):
+        assert said(mariam, job(account)) is None
+        assert said(mariam, ray("RayCluster", account)) is None
+
+
+def test_what_runs_as_another_may_still_be_changed_and_not_be_made_to(
+    cluster: ControlPlane, mariam: Api, api: Api
+) -> None:
+    owned, timed = api.create(ray("RayCluster", RELEASE)), api.create(cron_job())
+    template = {"spec": {"serviceAccountName": RELEASE}}
+    change = {"spec": {"jobTemplate": {"spec": {"template": template}}}}
+    try:
+        merge(mariam, api.path_of(owned), {"spec": {"suspend": True}})
+        with (
+            cluster.api(cluster.kubeconfig_for("salem", ["credit-operator"])) as salem,
+            pytest.raises(ApiError, match=f"the account {RELEASE} has rights"),
+        ):
+            merge(salem, api.path_of(timed), change)
+    finally:
+        for one in (owned, timed):
+            api.delete(one, seconds=60)
 
 
 def test_a_debugger_cannot_bring_a_foreign_image(api: Api) -> None:

@@ -9,12 +9,18 @@ import pytest
 from pydantic import ValidationError
 
 from components.kubernetes import owner
-from components.kubernetes.admission import Admission, AdmissionArgs, checks
+from components.kubernetes.admission import ACCOUNTS_OF_ALL, Admission, AdmissionArgs, checks
 from components.kubernetes.flows import Addresses
 from components.kubernetes.priorities import FOR_TEAMS, PRIORITIES, Priorities
 from components.kubernetes.roles import ROLES, RULES
 from components.kubernetes.settings import AdmissionSettings, TeamGroups, TeamQuota
-from components.kubernetes.tenancy import Namespace, NamespaceArgs, Team, TeamArgs
+from components.kubernetes.tenancy import (
+    SERVICE_ACCOUNT,
+    Namespace,
+    NamespaceArgs,
+    Team,
+    TeamArgs,
+)
 
 Record = Callable[[Callable[[], object]], Any]
 
@@ -152,9 +158,16 @@ def test_every_policy_is_in_force_in_every_namespace_but_those_with_a_reason(
         chosen = spec["matchResources"]["namespaceSelector"]
         (exempt,) = chosen["matchExpressions"]
         assert exempt["values"] == ["kube-system"]
-        assert ("matchLabels" in chosen) == (name in ("falaj-priority", "falaj-team-nodes"))
+        of_teams = ("falaj-priority", "falaj-team-nodes", "falaj-accounts")
+        assert ("matchLabels" in chosen) == (name in of_teams)
     for one in policies:
         assert one.inputs["spec"]["failurePolicy"] == "Fail"
+
+
+def test_pods_of_a_team_run_as_its_own_account_unless_somebody_may_more() -> None:
+    assert set(ACCOUNTS_OF_ALL) == {"", "default", SERVICE_ACCOUNT}
+    (noun,) = (name for name, one in checks(AdmissionSettings(), ["r.example"]).items() if one.also)
+    assert noun == "accounts"
 
 
 def test_digests_are_asked_for_where_the_settings_say_so() -> None:
