@@ -13,7 +13,7 @@ from components.aws.access import Domain
 from components.aws.instance_types import most_vcpus
 from components.aws.prices import Line, Prices, hourly, monthly
 from components.aws.settings.aws import AwsSettings
-from components.aws.settings.controllers import WITHOUT_INTERFACE, services_called
+from components.aws.settings.controllers import services_called
 from components.aws.settings.log_shipping import HttpSiem
 from components.aws.settings.network import used_zones
 from components.aws.settings.node_pool import NodePoolSettings, PoolSettings
@@ -150,7 +150,7 @@ def _network(aws: AwsSettings, table: Prices) -> Iterator[Line]:
     if not zones:
         return
     theirs = aws.existing_network.endpoints if aws.existing_network is not None else ()
-    services = set(services_called()) - {*WITHOUT_INTERFACE, *theirs}
+    services = set(services_called()) - {*theirs}
     what = f"{len(services)} endpoints in {zones} zones"
     yield hourly("network", what, "interface_endpoint_zone", len(services) * zones, table)
     if services:

@@ -1,8 +1,8 @@
 """The ways from a network to the services of AWS that do not leave it.
 
-Owns interface endpoints with their security group, the gateway endpoint of S3, and the policies of
-all: what may be asked through them, by whom and of whose resources. Leaves it to each resource and
-role who may do what. Network, subnets and route tables must exist before.
+Owns interface endpoints with their security group, the gateway endpoint of S3 beside its interface,
+and the policies of all: what may be asked through them, by whom and of whose resources. Leaves it
+to each resource and role who may do what. Network, subnets and route tables must exist before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pulumi_aws as aws
 
 from components.aws.policy_document import ANYONE, Statement, document
 from components.aws.scope import Scope
-from components.aws.settings.controllers import WITHOUT_INTERFACE
+from components.aws.settings.controllers import BY_ROUTE
 
 _PULLS = (
     "ecr:BatchCheckLayerAvailability",
@@ -70,6 +70,10 @@ def policy_of(service: str, scope: Scope, accounts: Sequence[str]) -> tuple[Stat
     return (ours,)
 
 
+_INSIDE = "-inside"
+"""Ends the name of the interface of a service that has a route as well."""
+_FOR_ALL = {"private_dns_only_for_inbound_resolver_endpoint": False}
+"""The names of S3 lead to the interface for pods too, and not for callers on premises alone."""
 _ACTION_PREFIXES = {"monitoring": "cloudwatch", "guardduty-data": "guardduty"}
 """Service names that are not those of their actions."""
 
@@ -146,8 +150,11 @@ class Endpoints(pulumi.ComponentResource):
             for cidr in args.callers
         ]
         accounts = (args.scope.account_id, *args.trusted_accounts)
-        gateway = {"vpc_endpoint_type": "Gateway", "route_table_ids": args.route_table_ids}
-        interface = {
+        gateway: dict[str, Any] = {
+            "vpc_endpoint_type": "Gateway",
+            "route_table_ids": args.route_table_ids,
+        }
+        interface: dict[str, Any] = {
             "vpc_endpoint_type": "Interface",
             # callers keep the names that they know
             "private_dns_enabled": True,
@@ -156,19 +163,25 @@ class Endpoints(pulumi.ComponentResource):
         }
         self.ready: list[pulumi.Resource] = [*rules]
         self.s3_prefix_list_id: pulumi.Output[str] | None = None
-        for service in args.services:
-            way: dict[str, Any] = gateway if service in WITHOUT_INTERFACE else interface
+        routes = [(service, "", gateway) for service in args.services if service in BY_ROUTE]
+        inside = [
+            (service, _INSIDE, interface | {"dns_options": _FOR_ALL})
+            if service in BY_ROUTE
+            else (service, "", interface)
+            for service in args.services
+        ]
+        for service, kind, way in [*routes, *inside]:
             endpoint = aws.ec2.VpcEndpoint(
-                f"{name}-{service.replace('.', '-')}",
+                f"{name}-{service.replace('.', '-')}{kind}",
                 vpc_id=args.vpc_id,
                 service_name=f"com.amazonaws.{args.scope.region}.{service}",
                 policy=document(*policy_of(service, args.scope, accounts)),
-                tags={"Name": args.scope.name(service)},
+                tags={"Name": args.scope.name(f"{service}{kind}")},
                 opts=child,
                 **way,
             )
             self.ready.append(endpoint)
-            if service == "s3":
+            if way is gateway:
                 self.s3_prefix_list_id = endpoint.prefix_list_id
         self.security_group_id = group.id
         self.register_outputs({"security_group_id": self.security_group_id})

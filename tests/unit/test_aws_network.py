@@ -52,7 +52,8 @@ def endpoints(recording: Recording) -> dict[str, Recorded]:
     for one in recording.of("VpcEndpoint"):
         prefix, service = one.inputs["serviceName"].split(f".{REGION}.")
         assert prefix == "com.amazonaws"
-        found[service] = one
+        by_route = one.inputs["vpcEndpointType"] == "Gateway"
+        found[f"{service} by route" if by_route else service] = one
     return found
 
 
@@ -203,7 +204,7 @@ def test_what_every_controller_calls_is_reached_from_every_private_subnet(
 ) -> None:
     for controller in CONTROLLERS:
         assert unreachable(closed, controller.services) == [], controller.name
-    assert set(endpoints(closed)) == set(services_called())
+    assert set(endpoints(closed)) == {*services_called(), "s3 by route"}
 
 
 @pytest.mark.parametrize(
@@ -224,9 +225,9 @@ def test_an_endpoint_that_does_not_serve_is_noticed(
 
 
 def test_a_route_table_that_the_s3_endpoint_lacks_is_noticed(closed: Recording) -> None:
-    endpoints(closed)["s3"].inputs["routeTableIds"].pop()
+    endpoints(closed)["s3 by route"].inputs["routeTableIds"].pop()
 
-    assert unreachable(closed, ["s3"]) == [f"s3 from {C}: no route"]
+    assert unreachable(closed, ["s3 by route"]) == [f"s3 by route from {C}: no route"]
 
 
 def test_interface_endpoints_are_in_every_zone_and_cost_the_pods_no_address(
@@ -238,8 +239,17 @@ def test_interface_endpoints_are_in_every_zone_and_cost_the_pods_no_address(
             assert one.inputs["subnetIds"] == isolated, service
 
 
+def test_s3_answers_pods_at_addresses_of_the_network(closed: Recording) -> None:
+    """What policies of the cluster name: the network, and no address that the cloud may change."""
+    s3 = endpoints(closed)["s3"].inputs
+
+    assert (s3["vpcEndpointType"], s3["privateDnsEnabled"]) == ("Interface", True)
+    assert s3["dnsOptions"] == {"privateDnsOnlyForInboundResolverEndpoint": False}
+    assert s3["policy"] == endpoints(closed)["s3 by route"].inputs["policy"]
+
+
 def test_s3_is_a_gateway_also_beside_a_way_out(listed: Recording) -> None:
-    s3 = endpoints(listed)["s3"].inputs
+    s3 = endpoints(listed)["s3 by route"].inputs
     tables = {table_of(listed, one) for one in subnets(listed, "private")}
 
     assert s3["vpcEndpointType"] == "Gateway"
@@ -273,7 +283,7 @@ def test_every_endpoint_allows_something_and_pins_it_to_the_account(closed: Reco
         found = statements(endpoint.inputs["policy"])
         assert "Allow" in {one["Effect"] for one in found}, service
         free = [one for one in found if loose(one)]
-        if service == "s3":
+        if service in ("s3", "s3 by route"):
             (images,) = free
             assert images["Action"] == ["s3:GetObject"]
             assert set(images["Resource"]) == READ_BY_ANYBODY
@@ -530,8 +540,8 @@ def test_a_network_that_exists_gets_the_endpoints_that_it_lacks(record: Record) 
     seen: dict[str, Any] = {}
     made = endpoints(given(record, seen))
 
-    assert set(made) == set(services_called())
-    assert made["s3"].inputs["routeTableIds"] == ["rtb-0a"]
+    assert set(made) == {*services_called(), "s3 by route"}
+    assert made["s3 by route"].inputs["routeTableIds"] == ["rtb-0a"]
     assert made["eks"].inputs["subnetIds"] == ["subnet-1a", "subnet-1c"]
     assert seen["endpoint_security_group_id"] == "id:prod-endpoints-group"
     assert (seen["vpc_id"], seen["zones"]) == ("vpc-0a", (A, C))

@@ -105,7 +105,7 @@ def test_the_estimate_counts_alarms_endpoints_and_keys(made: Counter[str], prod:
     (endpoints,) = (line.what for line in lines if " endpoints in " in line.what)
 
     assert alarms == made["aws:cloudwatch/metricAlarm:MetricAlarm"]
-    # that of S3 is a route, and costs nothing
+    # one of the two of S3 is a route, and costs nothing
     there = made["aws:ec2/vpcEndpoint:VpcEndpoint"] - 1
     assert endpoints == f"{there} endpoints in 2 zones"
     # the key of the state and two keys of the runner are the bootstrap's

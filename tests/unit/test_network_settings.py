@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.aws.settings.controllers import (
+    BY_ROUTE,
     CONTROLLERS,
-    WITHOUT_INTERFACE,
     services_called,
 )
 from components.aws.settings.network import (
@@ -219,7 +219,7 @@ def test_every_service_that_a_private_cluster_needs_is_called_by_somebody() -> N
         *("elasticloadbalancing", "autoscaling", "secretsmanager", "monitoring"),
         *("ssmmessages", "ec2messages"),
     }
-    assert set(WITHOUT_INTERFACE) <= set(services_called())
+    assert set(BY_ROUTE) <= set(services_called())
 
 
 def test_a_service_is_reached_or_switched_off_but_never_both() -> None:

@@ -79,8 +79,10 @@ CONTROLLERS: tuple[Controller, ...] = (
     ),
 )
 
-WITHOUT_INTERFACE = ("s3",)
-"""Reached through a gateway endpoint, a route: it costs nothing for an hour or a gigabyte."""
+BY_ROUTE = ("s3",)
+"""Reached by a route as well: what asks a public name of S3, as packages and old clients do, takes
+a gateway endpoint, which costs nothing. Pods take the interface, since the policies of the cluster
+name addresses, and those of S3 outside the network are the cloud's to change (ADR 0027)."""
 
 
 def services_called(controllers: Iterable[Controller] = CONTROLLERS) -> tuple[str, ...]:

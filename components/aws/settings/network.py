@@ -255,7 +255,9 @@ class ExistingNetwork(Section):
     """Of the private subnets; needed where the S3 endpoint is made here."""
     endpoints: tuple[str, ...] = ()
     """Services that its keeper has endpoints for, such as ``ecr.api``, with private names switched
-    on; the others are made here."""
+    on; the others are made here. ``s3`` means two: a gateway endpoint on the private subnets, and
+    an interface whose private names hold for all of the network, not for inbound resolvers alone:
+    pods reach addresses of the network, and no others."""
     endpoint_security_group_id: (
         Annotated[str, StringConstraints(pattern=r"^sg-[0-9a-f]+$")] | None
     ) = None
