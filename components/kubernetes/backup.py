@@ -1,8 +1,10 @@
 """Backups of what is in the cluster: its objects and its volumes, into the bucket in the country.
 
 Owns Velero's locations and schedules. Leaves Velero itself with its identity and namespace to the
-operators, the bucket with its key and lock to the place, and a second copy of volumes and databases
-to the place's own backups. Velero's kinds must be there before.
+operators, the bucket with its key and lock to the place, and databases to the place's own backups.
+Where the place copies volumes itself, as AWS Backup does by the tag that the disks bear, it copies
+them and Velero does not: two hands on one disk's snapshots would bill twice and forget neither.
+Velero's kinds must be there before.
 
 Objects come from Pulumi, so what a restore is for is what Pulumi does not hold: volumes, and what
 people and operators made. Left out is what a restore must not bring back: Secrets, which External
@@ -36,7 +38,7 @@ from components.kubernetes.backup_settings import (
 NAMESPACE = "backup"
 """Velero's own."""
 API_VERSION = "velero.io/v1"
-LOCATION = SNAPSHOTS = "in-country"
+LOCATION = "in-country"
 PROVIDER = "velero.io/aws"
 
 LEFT_OUT = (
@@ -90,6 +92,12 @@ class ClusterBackupArgs:
             for one in schedule.namespaces
             if one not in self.namespaces
         ]
+        problems += [
+            f"schedules.{name}.volumes: is true, and the place copies volumes itself (AWS Backup, "
+            "by their tag, under aws.backup); Velero has no right to their snapshots: leave it out"
+            for name, schedule in self.settings.schedules.items()
+            if schedule.volumes and self.bucket is not None
+        ]
         if problems:
             raise ValueError("\n".join(f"backup.{problem}" for problem in problems))
 
@@ -112,22 +120,6 @@ class ClusterBackup(pulumi.ComponentResource):
                 opts=first,
             )
         ]
-        if args.bucket is not None:
-            snapshots: dict[str, Any] = {
-                "provider": PROVIDER,
-                "config": {"region": args.bucket.region},
-            }
-            locations.append(
-                CustomResource(
-                    f"{name}-snapshots",
-                    api_version=API_VERSION,
-                    kind="VolumeSnapshotLocation",
-                    metadata=_metadata(SNAPSHOTS, args),
-                    # of EBS: a snapshot is under the key of its volume
-                    spec=snapshots,
-                    opts=first,
-                )
-            )
         self.ready: list[pulumi.Resource] = [
             CustomResource(
                 f"{name}-{noun}",
@@ -186,12 +178,10 @@ def schedule_spec(schedule: ScheduleSettings, args: ClusterBackupArgs) -> dict[s
         "excludedResources": list(LEFT_OUT),
         "storageLocation": LOCATION,
         "ttl": f"{schedule.keep_days * 24}h0m0s",
-        "snapshotVolumes": schedule.volumes and args.bucket is not None,
+        "snapshotVolumes": False,
         "defaultVolumesToFsBackup": False,
     }
-    if schedule.volumes and args.bucket is not None:
-        template["volumeSnapshotLocations"] = [SNAPSHOTS]
-    elif schedule.volumes:
+    if args.bucket is None and schedule.volumes is not False:
         # a snapshot of the site's own driver is on the site's own disks: its data goes to the store
         template |= {"snapshotVolumes": True, "snapshotMoveData": True}
     return {

@@ -27,8 +27,9 @@ class ScheduleSettings(Section):
     keep_days: int = Field(35, ge=1, le=3650)
     namespaces: tuple[Namespace, ...] = ()
     """Those of every team and of the platform where none is named."""
-    volumes: bool = True
-    """Whether their volumes are copied too."""
+    volumes: bool | None = None
+    """Whether their volumes are copied too. Where nothing is said: on a cluster of somebody else
+    they are, and on AWS they are not, since AWS Backup takes them (`aws.backup`)."""
 
     @field_validator("cron")
     @classmethod

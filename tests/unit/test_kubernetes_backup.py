@@ -53,7 +53,7 @@ def test_backups_go_to_the_bucket_in_the_country_under_its_key(record: Record) -
         "serverSideEncryption": "aws:kms",
         "kmsKeyId": KEY,
     }
-    assert found["VolumeSnapshotLocation/in-country"]["config"] == {"region": "me-central-1"}
+    assert not [name for name in found if name.startswith("VolumeSnapshotLocation")]
     locations = [name for name in found if name.startswith("BackupStorageLocation")]
     assert [found[name]["default"] for name in locations] == [True]
 
@@ -73,7 +73,8 @@ def test_a_schedule_names_its_locations_and_what_it_keeps(record: Record) -> Non
     assert daily["template"]["includedNamespaces"] == ["dates", "tracking", "wheat"]
     assert daily["template"]["ttl"] == "840h0m0s"
     assert daily["template"]["storageLocation"] == "in-country"
-    assert daily["template"]["volumeSnapshotLocations"] == ["in-country"]
+    # AWS Backup takes them, and Velero has no right to
+    assert daily["template"]["snapshotVolumes"] is False
     # else all backups go with the schedule
     assert daily["useOwnerReferencesInBackup"] is False
     hourly = found["Schedule/hourly"]
@@ -100,6 +101,14 @@ def test_on_a_site_the_store_is_named_and_volumes_are_copied_into_it(record: Rec
     assert "VolumeSnapshotLocation/in-country" not in found
     template = found["Schedule/daily"]["template"]
     assert (template["snapshotVolumes"], template["snapshotMoveData"]) == (True, True)
+
+
+def test_volumes_that_the_place_copies_are_not_copied_twice(record: Record) -> None:
+    with pytest.raises(ValueError, match=r"schedules\.all\.volumes: is true, and the place copies"):
+        args(schedules={"all": {"volumes": True}})
+    found = made(record, args(bucket=None, store=SITE, schedules={"objects": {"volumes": False}}))
+    template = found["Schedule/objects"]["template"]
+    assert (template["snapshotVolumes"], "snapshotMoveData" in template) == (False, False)
 
 
 def test_there_is_one_bucket_and_each_namespace_is_there() -> None:
