@@ -77,6 +77,9 @@ def _in(bucket: str, mode: Mode, *paths: str, of_teams: bool = False) -> tuple[P
 TEAM_FOLDERS = "teams/"
 """Under which the folders of all teams are, in every bucket of `TEAM_BUCKETS`."""
 
+FIGURES = "metrics"
+"""Under which the figures that are kept for long are, in the bucket `artifacts`."""
+
 IDENTITIES: Mapping[str, Identity] = {
     # the MLflow server hands out artifacts itself, so its clients need no right to them; it uploads
     # under one key (MLFLOW_S3_UPLOAD_EXTRA_ARGS holds for a whole process), so teams' objects are
@@ -103,7 +106,8 @@ IDENTITIES: Mapping[str, Identity] = {
     "monitoring": Identity(
         namespace="monitoring",
         service_account="monitoring",
-        prefixes=_in("logs", "read", "decisions/") + _in("artifacts", "write", "reports/"),
+        prefixes=_in("logs", "read", "decisions/")
+        + _in("artifacts", "write", "reports/", f"{FIGURES}/"),
         unscoped=(
             Unscoped(
                 actions=("cloudwatch:GetMetricData", "cloudwatch:ListMetrics"),

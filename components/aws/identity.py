@@ -31,7 +31,7 @@ from components.aws.access import (
 from components.aws.bucket_policy import KEY
 from components.aws.key_use import modes, modes_of_teams
 from components.aws.keys import USE, use_of_team_keys
-from components.aws.policy_document import Statement
+from components.aws.policy_document import ANYONE, Statement
 from components.aws.role import Role, RoleArgs, taken_by_pods
 from components.aws.scope import Scope
 
@@ -63,6 +63,9 @@ class WorkloadIdentitiesArgs:
     key_arns: KeyArns
     team_key_arns: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """Team → its own key; empty where teams have none."""
+    signing_keys: Sequence[str] = ()
+    """ARNs of the keys, or of their aliases, that sign images. Each key's own policy must hold
+    `signing_key_statement` too."""
     cluster_name: pulumi.Input[str] | None
     """The cluster whose pods take the roles; without one, nobody can."""
 
@@ -159,6 +162,7 @@ def permissions(
             actions=("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
             resources=[scope.repository_arn("*")],
         )
+        yield from _signing_keys(args.signing_keys)
     for number, unscoped in enumerate(identity.unscoped):
         yield Statement(
             sid=f"WithoutResource{number}",
@@ -166,6 +170,44 @@ def permissions(
             actions=unscoped.actions,
             resources=["*"],
         )
+
+
+READS_KEY = ("kms:GetPublicKey", "kms:DescribeKey")
+"""What a signature is checked by: neither makes one."""
+
+
+def _signing_keys(keys: Sequence[str]) -> Iterator[Statement]:
+    if named := [one for one in keys if ":key/" in one]:
+        yield Statement(sid="ReadSigningKeys", effect="Allow", actions=READS_KEY, resources=named)
+    # IAM knows no alias as a resource: it is a condition on the keys of its account and region
+    for number, alias in enumerate(one for one in keys if ":alias/" in one):
+        account, _, name = alias.rpartition(":")
+        yield Statement(
+            sid=f"ReadSigningKeyByAlias{number}",
+            effect="Allow",
+            actions=READS_KEY,
+            resources=[f"{account}:key/*"],
+            conditions={"ForAnyValue:StringEquals": {"kms:ResourceAliases": name}},
+        )
+
+
+def signing_key_statement(scope: Scope) -> Statement:
+    """What the policy of a key that signs images must hold, so that the verifier of `scope` reads
+    its public half and nothing else: the key is somebody else's, and so is its policy.
+
+    The role is named by condition: KMS refuses a policy whose principal does not exist yet.
+    """
+    return Statement(
+        sid=f"FalajVerifies{scope.environment.title()}",
+        effect="Allow",
+        actions=READS_KEY,
+        resources=["*"],
+        principals=ANYONE,
+        conditions={
+            "StringEquals": {"kms:CallerAccount": scope.account_id},
+            "ArnLike": {"aws:PrincipalArn": [scope.role_arn("kyverno")]},
+        },
+    )
 
 
 def _objects(

@@ -10,8 +10,9 @@ API, so nothing in the cluster could write them), it goes with the stack, and th
 no right but to register targets of this one group.
 
 TLS passes through and ends at the gateway, whose certificate cert-manager issues from an
-intermediate authority of the bank. So the key of no certificate leaves the cluster, the mesh sees
-who calls, and renewal is nobody's task. Certificates imported into ACM would have to be renewed by
+intermediate authority of the bank (`components.kubernetes.authority`), whose key somebody puts into
+the secret made here. So the key of no certificate leaves the cluster, the mesh sees who calls, and
+renewal is nobody's task. Certificates imported into ACM would have to be renewed by
 hand, and an authority of AWS (ACM PCA) would have to be signed by hand and is paid by the month.
 """
 
@@ -23,16 +24,17 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components.aws.policy_document import Statement
+from components.aws.policy_document import Statement, document
 from components.aws.role import Role, RoleArgs, taken_by_pods
 from components.aws.scope import Scope
+from components.aws.secrets import DISCARD_DAYS, EXTERNAL_SECRETS, KEEP_DAYS, reading_policy
 from components.aws.settings.ingress import IngressSettings
+from components.kubernetes import authority
 
 NAMESPACE = "ingress"
 SERVICE_ACCOUNT = "load-balancer-controller"
-AUTHORITY_KEYS = ("tls.crt", "tls.key", "ca.crt")
-"""Keys of the authority's secret, as cert-manager's issuer reads them: the intermediate certificate
-with its chain, its key, and the bank's root."""
+AUTHORITY = f"{authority.NAMESPACE}/{authority.SECRET}"
+"""The noun of the authority's secret, in the folder that cert-manager's namespace reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +80,13 @@ class Ingress(pulumi.ComponentResource):
         else:
             self.target_group_arn = self._balancer(name, args)
         self._controller(name, args)
-        authority = aws.secretsmanager.Secret(
+        secret = aws.secretsmanager.Secret(
             f"{name}-authority",
-            name=args.scope.secret("certificate-authority"),
-            description=f"Intermediate authority of the bank: {', '.join(AUTHORITY_KEYS)}",
+            name=args.scope.secret(AUTHORITY),
+            description=f"Intermediate authority of the bank: {', '.join(authority.KEYS)}",
             kms_key_id=args.secrets_key_arn,
             # where nothing is kept, the name must be free at once
-            recovery_window_in_days=30 if args.keep else 0,
+            recovery_window_in_days=KEEP_DAYS if args.keep else DISCARD_DAYS,
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=args.key_ready,
@@ -92,7 +94,13 @@ class Ingress(pulumi.ComponentResource):
                 retain_on_delete=args.keep,
             ),
         )
-        self.authority_secret_arn = authority.arn
+        aws.secretsmanager.SecretPolicy(
+            f"{name}-authority-policy",
+            secret_arn=secret.arn,
+            policy=document(*reading_policy(args.scope, EXTERNAL_SECRETS)),
+            block_public_policy=True,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
         self.register_outputs({"target_group_arn": self.target_group_arn})
 
     def _balancer(self, name: str, args: IngressArgs) -> pulumi.Output[str]:

@@ -53,9 +53,11 @@ class OffSiteCopy(pulumi.ComponentResource):
         super().__init__("falaj:aws:OffSiteCopy", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         scope = args.scope
+        # in the folder that the namespace of the job reads
+        held = scope.secret(f"{NAMESPACE}/{args.noun}")
         secret = aws.secretsmanager.Secret(
             f"{name}-secret",
-            name=scope.secret(args.noun),
+            name=held,
             description=f"Credentials and passphrase of the copy {args.noun}",
             kms_key_id=args.secrets_key_arn,
             # where nothing is kept, the name must be free at once
@@ -124,7 +126,7 @@ class OffSiteCopy(pulumi.ComponentResource):
         self.job = off_site_job(
             name=job,
             region=scope.region,
-            secret=scope.secret(args.noun),
+            secret=held,
             endpoint=args.endpoint,
             target=args.target,
             schedule=args.schedule,

@@ -14,7 +14,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.aws.access import ORCHESTRATION, Domain, team_role
+from components.aws.access import FIGURES, ORCHESTRATION, Domain, team_role
 from components.aws.backup import TAG
 from components.aws.boundary import Boundary, BoundaryArgs
 from components.aws.cache import Cache, CacheAccess, CacheArgs, existing_cache
@@ -65,6 +65,7 @@ from components.kubernetes.layer import (
     make_layer,
 )
 from components.kubernetes.layer_settings import LayerSettings
+from components.kubernetes.monitoring import Bucket as FiguresBucket
 from components.kubernetes.operator_values import Cloud
 from components.kubernetes.orchestration_files import InstanceDatabase
 from components.kubernetes.pools import Pool
@@ -461,6 +462,11 @@ class AwsPlace(pulumi.ComponentResource):
                 key_arns={domain: key.arn for domain, key in keys.items()},
                 team_key_arns={team: key.arn for team, key in team_keys.items()},
                 cluster_name=self._cluster_name(compute),
+                signing_keys=[
+                    signer.kms_key
+                    for signer in args.layer.signatures.signers.values()
+                    if signer.kms_key is not None
+                ],
             ),
             self._child,
         )
@@ -537,6 +543,7 @@ class AwsPlace(pulumi.ComponentResource):
         given: Mapping[str, Any],
     ) -> dict[str, pulumi.Input[Any]]:
         args, doors = self._args, self.storage.access
+        elastic = args.aws.elastic_nodes
         secret = pulumi.Output.secret(kubeconfig)
         provider = compute.provider or kubernetes.Provider(
             f"{self._name}-kubernetes",
@@ -559,6 +566,7 @@ class AwsPlace(pulumi.ComponentResource):
                 settings=args.layer,
                 mirror=Mirror(registry=self._scope, lock=args.lock),
                 pools=self._pools_for_pods(),
+                with_gpu_plugin=elastic.with_gpu_plugin if elastic is not None else (),
                 **given,
             ),
             on,
@@ -595,6 +603,12 @@ class AwsPlace(pulumi.ComponentResource):
                 name=self.storage.stores["backups"].bucket_id,
                 region=region,
                 key_arn=keys["backups"].arn,
+            ),
+            "figures_bucket": FiguresBucket(
+                name=self.storage.stores["artifacts"].bucket_id,
+                region=region,
+                folder=FIGURES,
+                key=keys["artifacts"].arn,
             ),
         }
         if compute.cluster is not None and network is not None:
@@ -636,6 +650,7 @@ class AwsPlace(pulumi.ComponentResource):
         if self.ingress is not None:
             given["way_in"] = WayIn(
                 hosts=list(self.ingress.hosts.values()),
+                authority=True,
                 target_group_arn=self.ingress.target_group_arn,
             )
         return given

@@ -34,7 +34,9 @@ from components.aws.settings.secrets import SecretsSettings, generated
 
 WRITER = "secret-values"
 """Noun of the function that generates values, of its role and of its log group."""
-READERS = ("external-secrets", WRITER)
+EXTERNAL_SECRETS = "external-secrets"
+"""The role that brings values into the cluster."""
+READERS = (EXTERNAL_SECRETS, WRITER)
 """The roles that may read a value at all; the function reads what it is about to make current."""
 
 LOG_RETENTION_DAYS = 365
@@ -173,26 +175,33 @@ class GeneratedSecrets(pulumi.ComponentResource):
 def secret_policy(scope: Scope) -> list[Statement]:
     """What each secret refuses: readers that are none, and writers but the one."""
 
-    def deny(sid: str, actions: Sequence[str], spared: Sequence[str]) -> Statement:
-        return Statement(
-            sid=sid,
-            effect="Deny",
-            actions=actions,
-            resources=["*"],
-            principals=ANYONE,
-            conditions={
-                "ArnNotEquals": {"aws:PrincipalArn": [scope.role_arn(noun) for noun in spared]}
-            },
-        )
-
     return [
-        deny("DenyOtherReaders", ("secretsmanager:GetSecretValue",), READERS),
-        deny(
+        *reading_policy(scope, *READERS),
+        _deny(
+            scope,
             "DenyOtherWriters",
             ("secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"),
             (WRITER,),
         ),
     ]
+
+
+def reading_policy(scope: Scope, *readers: str) -> list[Statement]:
+    """What a secret refuses that somebody fills: readers other than the roles `readers` (nouns)."""
+    return [_deny(scope, "DenyOtherReaders", ("secretsmanager:GetSecretValue",), readers)]
+
+
+def _deny(scope: Scope, sid: str, actions: Sequence[str], spared: Sequence[str]) -> Statement:
+    return Statement(
+        sid=sid,
+        effect="Deny",
+        actions=actions,
+        resources=["*"],
+        principals=ANYONE,
+        conditions={
+            "ArnNotEquals": {"aws:PrincipalArn": [scope.role_arn(noun) for noun in spared]}
+        },
+    )
 
 
 def writer_permissions(args: GeneratedSecretsArgs) -> list[Statement]:

@@ -105,6 +105,7 @@ PARTS: Mapping[str, Part | Outside] = {
     "training": _platform("training"),
     "serving": _platform("serving"),
     "monitoring": _platform("monitoring"),
+    "grafana": _platform("monitoring", **{"app.kubernetes.io/name": "grafana"}),
     "orchestration": _platform("orchestration"),
     "feature-store": _platform("feature-store"),
     "external-secrets": _platform("external-secrets"),
@@ -261,6 +262,12 @@ FLOWS: tuple[Flow, ...] = (
         destination="orchestration",
         ports=(4180,),
         why="people come by the gateway, to the proxy that signs them in",
+    ),
+    Flow(
+        source="serving",
+        destination="grafana",
+        ports=(3000,),
+        why="people come by the gateway; Grafana signs them in itself",
     ),
     Flow(
         source="serving",

@@ -14,8 +14,9 @@ from typing import Any
 import pulumi
 
 from components.images import Mirror
-from components.kubernetes import gateway
+from components.kubernetes import authority, gateway
 from components.kubernetes.admission import Admission, AdmissionArgs
+from components.kubernetes.authority import Authority, AuthorityArgs
 from components.kubernetes.backup import Bucket, ClusterBackup, ClusterBackupArgs
 from components.kubernetes.elastic_pools import ElasticPools, ElasticPoolsArgs, Manifest
 from components.kubernetes.exporters import exporters_of
@@ -30,12 +31,12 @@ from components.kubernetes.layer_settings import (
 )
 from components.kubernetes.layer_teams import TeamParts, TeamPartsArgs
 from components.kubernetes.mesh import Mesh, MeshArgs, MeshRules, MeshRulesArgs
+from components.kubernetes.monitoring import Bucket as FiguresBucket
 from components.kubernetes.monitoring import (
     Monitoring,
     MonitoringArgs,
     MonitoringSecrets,
     MonitoringSecretsArgs,
-    SecretStore,
 )
 from components.kubernetes.monitoring_values import ChartPlace, monitoring_values
 from components.kubernetes.operator_table import PRIVILEGED
@@ -96,6 +97,10 @@ class WayIn:
     hosts: Sequence[str]
     """What the gateway answers for."""
     issuer: str | None = None
+    """The ClusterIssuer that signs for `hosts`; without it somebody keeps the certificate, unless
+    there is `authority`."""
+    authority: bool = False
+    """Whether the store has the organisation's authority, of which an issuer is made here."""
     target_group_arn: pulumi.Input[str] | None = None
 
 
@@ -122,6 +127,8 @@ class LayerArgs:
     mirror: Mirror
     addresses: Addresses
     pools: Mapping[str, Pool]
+    with_gpu_plugin: Sequence[str] = ()
+    """Pools whose nodes bring NVIDIA's plugin themselves."""
     cloud: Cloud | None = None
     """`None` outside AWS."""
     disks: Disks | None = None
@@ -130,6 +137,8 @@ class LayerArgs:
     """`None` where somebody else puts Secrets into namespaces."""
     elastic: ElasticNodes | None = None
     backup_bucket: Bucket | None = None
+    figures_bucket: FiguresBucket | None = None
+    """Where monitoring keeps figures for long."""
     way_in: WayIn | None = None
     tracking: TrackingStores | None = None
     orchestration: Mapping[str, InstanceDatabase] = field(default_factory=dict)
@@ -256,7 +265,7 @@ class _Parts:
         self.ray_addresses = self._training()
         made = self._gateway()
         self.fields: dict[str, pulumi.Input[Any]] = {}
-        if (url := self._monitoring()) is not None:
+        if (url := self._monitoring(made)) is not None:
             self.fields["metrics_url"] = url
         if (uri := self._tracking(made)) is not None:
             self.fields["tracking_uri"] = uri
@@ -310,6 +319,14 @@ class _Parts:
         place = ChartPlace(
             storage_class=self._classes.kept,
             thanos_image=mirror.image("thanos") if settings.long_term else None,
+            teams_groups=sorted(
+                {
+                    group
+                    for quota in self._args.settings.teams.values()
+                    for groups in quota.groups.model_dump().values()
+                    for group in groups
+                }
+            ),
         )
         return {"kube-prometheus-stack": monitoring_values(settings, place)}
 
@@ -363,7 +380,7 @@ class _Parts:
             self._opts,
         )
 
-    def _monitoring(self) -> pulumi.Input[str] | None:
+    def _monitoring(self, made: Gateway | None) -> pulumi.Input[str] | None:
         """Where figures are asked for; `None` without monitoring."""
         args, settings = self._args, self._args.settings.monitoring
         if settings is None:
@@ -375,23 +392,27 @@ class _Parts:
                 MonitoringSecretsArgs(
                     namespace=namespace,
                     settings=settings,
-                    secrets=SecretStore(store=self._stores.names[METRICS_NAMESPACE]),
+                    store=self._stores.names[METRICS_NAMESPACE],
+                    bucket=args.figures_bucket,
                     wait_for=self._stores.ready,
                 ),
                 self._opts,
             )
-        made = Monitoring(
+        return Monitoring(
             f"{self._name}-monitoring",
             MonitoringArgs(
                 environment=args.environment,
                 namespace=namespace,
                 settings=settings,
                 exporters=exporters_of(self._operators.charts),
-                wait_for=self._operators.ready_for("monitoring"),
+                door=made.door if made is not None else None,
+                wait_for=[
+                    *self._operators.ready_for("monitoring"),
+                    *(made.ready if made is not None else ()),
+                ],
             ),
             self._opts,
-        )
-        return made.url
+        ).url
 
     def _secret_stores(self) -> SecretStores | None:
         secrets = self._args.secrets
@@ -416,6 +437,7 @@ class _Parts:
                     image=args.mirror.image("nvidia-device-plugin"),
                     pools=args.pools,
                     sharing=args.settings.training.gpu_sharing,
+                    with_plugin=args.with_gpu_plugin,
                 ),
                 self._opts,
             )
@@ -505,18 +527,34 @@ class _Parts:
         args = self._args
         if args.way_in is None:
             return None
+        signed = self._authority(args.way_in)
         return Gateway(
             f"{self._name}-gateway",
             GatewayArgs(
                 hosts=args.way_in.hosts,
                 image=args.mirror.image("istio-proxyv2"),
-                issuer=args.way_in.issuer,
+                issuer=args.way_in.issuer if signed is None else signed.issuer,
                 target_group_arn=args.way_in.target_group_arn,
                 inside=self._serving,
                 wait_for=[
                     *self._operators.ready_for("serving"),
                     *self._operators.ready_for("ingress"),
+                    *(signed.ready if signed is not None else ()),
                 ],
+            ),
+            self._opts,
+        )
+
+    def _authority(self, way_in: WayIn) -> Authority | None:
+        """Who signs for the gateway, where that is made here."""
+        if not way_in.authority or self._stores is None:
+            return None
+        return Authority(
+            f"{self._name}-authority",
+            AuthorityArgs(
+                store=self._stores.names[authority.NAMESPACE],
+                served={gateway.NAMESPACE: list(way_in.hosts)},
+                wait_for=[*self._operators.ready_for("certificates"), *self._stores.ready],
             ),
             self._opts,
         )

@@ -20,7 +20,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -37,9 +37,18 @@ from components.kubernetes.monitoring_values import (
     BUCKET_SECRET,
     CLIENT_SECRET,
     DASHBOARD_LABEL,
+    GRAFANA,
+    GRAFANA_PORT,
     GRAFANA_SECRET,
     ROUTES,
 )
+from components.kubernetes.secret_source import (
+    PLAIN,
+    SecretSource,
+    copied_secret,
+    external_secret,
+)
+from components.kubernetes.serving import Door
 from components.monitoring.alerts import cluster_rules
 from components.monitoring.dashboards import rendered as dashboards
 from components.monitoring.objectives import objective_rules
@@ -50,18 +59,6 @@ API_VERSION = "monitoring.coreos.com/v1"
 QUERY_PORT = 9090
 
 _MANAGED_BY = {"app.kubernetes.io/managed-by": "pulumi"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecretStore:
-    """Where passwords and tokens are kept."""
-
-    store: str
-    """Of External Secrets."""
-    kind: Literal["ClusterSecretStore", "SecretStore"] = "ClusterSecretStore"
-    folder: str = ""
-    """Such as ``falaj/prod/monitoring/``, where the store has not its own before every name. A
-    secret in it has the name of its key in the cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +79,9 @@ class MonitoringSecretsArgs:
 
     namespace: pulumi.Input[str]
     settings: MonitoringSettings
-    secrets: SecretStore | None = None
-    """`None` where somebody else puts the Secrets there (`alert_routes.SECRET`,
+    store: str | None = None
+    """The ClusterSecretStore of the namespace, where a secret has the name of its key here. `None`
+    where somebody else puts the Secrets there (`alert_routes.SECRET`,
     `monitoring_values.GRAFANA_SECRET`)."""
     bucket: Bucket | None = None
     wait_for: Sequence[pulumi.Resource] = ()
@@ -112,31 +110,32 @@ class MonitoringSecrets(pulumi.ComponentResource):
         self.register_outputs({})
 
     def _from_the_store(self) -> list[pulumi.Resource]:
-        if (store := self._args.secrets) is None:
-            return []
-        wanted = {alert_routes.SECRET: alert_routes.secrets(self._args.settings)}
-        if self._args.settings.grafana is not None:
-            wanted[GRAFANA_SECRET] = [ADMIN_USER, ADMIN_PASSWORD, CLIENT_SECRET]
-        return [
-            CustomResource(
-                f"{self._name}-{secret}",
-                api_version="external-secrets.io/v1",
-                kind="ExternalSecret",
-                metadata=_metadata(secret, self._args.namespace),
-                spec={
-                    "refreshInterval": "1h0m0s",
-                    "secretStoreRef": {"name": store.store, "kind": store.kind},
-                    "target": {"name": secret, "creationPolicy": "Owner"},
-                    "data": [
-                        {"secretKey": key, "remoteRef": {"key": f"{store.folder}{key}"}}
-                        for key in keys
-                    ],
-                },
-                opts=self._child,
+        args, made = self._args, list[pulumi.Resource]()
+        if args.store is None:
+            return made
+        if wanted := alert_routes.secrets(args.settings):
+            made.append(
+                copied_secret(
+                    f"{self._name}-{alert_routes.SECRET}",
+                    SecretSource(store=args.store, keys={key: key for key in wanted}),
+                    _metadata(alert_routes.SECRET, args.namespace),
+                    wanted,
+                    self._child,
+                )
             )
-            for secret, keys in wanted.items()
-            if keys
-        ]
+        if args.settings.grafana is not None:
+            kept = (ADMIN_PASSWORD, CLIENT_SECRET)
+            made.append(
+                external_secret(
+                    f"{self._name}-{GRAFANA_SECRET}",
+                    SecretSource(store=args.store, keys={key: key for key in kept}),
+                    _metadata(GRAFANA_SECRET, args.namespace),
+                    # nobody signs in as the first administrator: the form is off
+                    {ADMIN_USER: (ADMIN_PASSWORD, "admin"), **{key: (key, PLAIN) for key in kept}},
+                    self._child,
+                )
+            )
+        return made
 
     def _bucket(self) -> list[pulumi.Resource]:
         """How Thanos finds the bucket: no secret, but the chart takes it from one."""
@@ -167,17 +166,30 @@ class MonitoringArgs:
     settings: MonitoringSettings
     exporters: Sequence[Exporter]
     """Parts of others that are deployed: `exporters.exporters_of`."""
+    door: Door | None = None
+    """The gateway that people come to Grafana through; it must answer for the host in `settings`.
+    Without it nobody comes in."""
     wait_for: Sequence[pulumi.Resource] = ()
     """The chart's release, with the kinds."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` where nobody would be told."""
-        if problems := untold(self.environment, self.settings):
+        """Raises `ValueError` where nobody would be told, or the door is closed."""
+        problems = untold(self.environment, self.settings)
+        grafana = self.settings.grafana
+        if grafana is not None and self.door is not None and grafana.host not in self.door.hosts:
+            problems.append(
+                f"grafana.host: {grafana.host}; the gateway answers for "
+                f"{', '.join(self.door.hosts)} alone"
+            )
+        if problems:
             raise ValueError("\n".join(f"monitoring.{problem}" for problem in problems))
 
 
 class Monitoring(pulumi.ComponentResource):
-    """`url` is where figures are asked for."""
+    """`url` is where figures are asked for; `pages_url` is where people find Grafana, `None` where
+    they do not."""
+
+    pages_url: str | None = None
 
     def __init__(
         self, name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None
@@ -197,6 +209,8 @@ class Monitoring(pulumi.ComponentResource):
         for exporter in args.exporters:
             self._object(exporter.job, exporter.kind, exporter.job, exporter.spec())
         self._dashboards()
+        if args.door is not None and args.settings.grafana is not None:
+            self._way_in(args.door, args.settings.grafana.host)
         self.url = pulumi.Output.concat(
             "http://prometheus-operated.", args.namespace, f".svc:{QUERY_PORT}"
         )
@@ -222,6 +236,20 @@ class Monitoring(pulumi.ComponentResource):
                 data={file: text},
                 opts=self._child,
             )
+
+    def _way_in(self, door: Door, host: str) -> None:
+        """People's: where the gateway takes routes from, which is its own namespace."""
+        server = pulumi.Output.concat(GRAFANA, ".", self._args.namespace, ".svc.cluster.local")
+        to: Any = {"destination": {"host": server, "port": {"number": GRAFANA_PORT}}}
+        CustomResource(
+            f"{self._name}-route",
+            api_version="networking.istio.io/v1",
+            kind="VirtualService",
+            metadata=_metadata("grafana", door.namespace),
+            spec={"hosts": [host], "gateways": [door.gateway], "http": [{"route": [to]}]},
+            opts=self._child,
+        )
+        self.pages_url = f"https://{host}"
 
     def _object(
         self, noun: str, kind: str, name: str, spec: Any, *, api_version: str = API_VERSION

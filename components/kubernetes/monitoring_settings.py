@@ -21,8 +21,14 @@ TOLD = ("staging", "prod")
 Host = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 Address = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
 Url = Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$")]
+GROUP_IN_TEXT = r"^[^'`\\%$;#\s]+$"
+"""Rules are text in a file, which takes these signs for something else."""
 Percent = Annotated[float, Field(ge=95, lt=100)]
 """Of less, so much may fail that no alert on the budget could be raised (`objectives`)."""
+
+
+PersonsGroup = Annotated[str, StringConstraints(pattern=GROUP_IN_TEXT)]
+"""A group of the identity provider that can stand in Grafana's rules."""
 
 
 class EmailSettings(Section):
@@ -39,20 +45,20 @@ class EmailSettings(Section):
 
 
 class GrafanaSettings(Section):
-    """How people get in: by the identity provider alone."""
+    """How people get in: by the identity provider alone. People of the teams' groups look."""
 
     host: Host
-    """Under which they find it."""
+    """Under which they find it; the gateway must answer for it."""
     authorize_url: Url
     token_url: Url
     userinfo_url: Url
     client_id: Annotated[str, StringConstraints(min_length=1)]
     groups_claim: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][\w]*$")] = "groups"
-    viewers: tuple[Annotated[str, StringConstraints(pattern=r"^[^'\s]+$")], ...] = Field(
-        min_length=1
-    )
-    """Groups whose people look; who is in none does not get in."""
-    admins: tuple[Annotated[str, StringConstraints(pattern=r"^[^'\s]+$")], ...] = ()
+    viewers: tuple[PersonsGroup, ...] = ()
+    """Groups whose people look, beside those of the teams; who is in none does not get in."""
+    editors: tuple[PersonsGroup, ...] = ()
+    """Those that operate the platform: they try queries and draw, until Grafana starts anew."""
+    admins: tuple[PersonsGroup, ...] = ()
 
 
 class ObjectiveSettings(Section):

@@ -14,16 +14,23 @@ with `query` is not confined, so nobody else should get the right to write rules
 Every key is one that the chart of the catalogue's version reads, or one of the charts inside it
 (`tests/unit/chart_keys.txt`); Helm takes an unknown key without a word. No operator and no Grafana
 runs in any test. On a cluster: `kubectl -n monitoring get prometheus,alertmanager` says
-`Available`; `curl -s <grafana>/api/org` without a login is refused; in the mesh, `istioctl
+`Available`; `curl -s https://<host>/api/org` without a login is refused, and in a browser the way
+leads to the identity provider and back; in the mesh, `istioctl
 ztunnel-config workloads` names Prometheus' pods with HBONE.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.kubernetes.monitoring_settings import GrafanaSettings, MonitoringSettings
+from components.kubernetes.monitoring_settings import (
+    GROUP_IN_TEXT,
+    GrafanaSettings,
+    MonitoringSettings,
+)
 from components.monitoring.dashboards import DATA_SOURCE
 
 ROUTES = "falaj"
@@ -36,6 +43,8 @@ GRAFANA_SECRET, ADMIN_USER, ADMIN_PASSWORD, CLIENT_SECRET = (
 )
 """The Secret of Grafana's own login and of its client at the identity provider, and its keys."""
 BUCKET_SECRET, BUCKET_KEY = "thanos-bucket", "bucket.yaml"
+GRAFANA, GRAFANA_PORT = "monitoring-grafana", 80
+"""Grafana's Service."""
 DASHBOARD_LABEL = "grafana_dashboard"
 """Of ConfigMaps that Grafana's sidecar reads, with the value ``1``."""
 DASHBOARD_FOLDER = "grafana_folder"
@@ -72,11 +81,19 @@ class ChartPlace:
     """With a key of the customer's."""
     thanos_image: str | None = None
     """In the country's registry, with its digest."""
+    teams_groups: Sequence[str] = ()
+    """Groups of the identity provider whose people are in a team."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for a class that is none: no volume would ever be bound."""
         if not self.storage_class:
             raise ValueError("storage_class: is empty; name one that there is")
+        for group in self.teams_groups:
+            if not re.fullmatch(GROUP_IN_TEXT, group):
+                raise ValueError(
+                    f"the group {group!r}: Grafana's rules cannot hold its name; let the identity "
+                    "provider send one without quotes, spaces and %, $, ;, # or backslashes"
+                )
 
 
 def monitoring_values(settings: MonitoringSettings, place: ChartPlace) -> dict[str, Any]:
@@ -90,7 +107,7 @@ def monitoring_values(settings: MonitoringSettings, place: ChartPlace) -> dict[s
         "fullnameOverride": "monitoring",
         "prometheus": _prometheus(settings, place),
         "alertmanager": _alertmanager(place),
-        "grafana": _grafana(settings.grafana),
+        "grafana": _grafana(settings.grafana, place),
         "kube-state-metrics": {"collectors": list(_SEEN)},
         "defaultRules": {
             # of nodes, volumes and deployments: `alerts` says nothing of them
@@ -166,10 +183,12 @@ def _claim(place: ChartPlace, gib: int) -> dict[str, Any]:
     }
 
 
-def _grafana(settings: GrafanaSettings | None) -> dict[str, Any]:
+def _grafana(settings: GrafanaSettings | None, place: ChartPlace) -> dict[str, Any]:
     if settings is None:
         return {"enabled": False}
     return {
+        "enabled": True,
+        "fullnameOverride": GRAFANA,
         # dashboards are code and people come from the identity provider: nothing is to be kept
         "persistence": {"enabled": False},
         # what the sidecars read lies beside them: no right to the Secrets of others
@@ -205,17 +224,26 @@ def _grafana(settings: GrafanaSettings | None) -> dict[str, Any]:
                 "skipReload": True,
             },
         },
-        "grafana.ini": _ini(settings),
+        "grafana.ini": _ini(settings, place.teams_groups),
     }
 
 
-def _ini(settings: GrafanaSettings) -> dict[str, Any]:
-    """Grafana's own settings, by section."""
+def _ini(settings: GrafanaSettings, teams_groups: Sequence[str]) -> dict[str, Any]:
+    """Grafana's own settings, by section.
 
-    def anyone(groups: tuple[str, ...]) -> str:
+    Raises `ValueError` where nobody could come in.
+    """
+
+    def anyone(groups: Sequence[str]) -> str:
         return " || ".join(f"contains({settings.groups_claim}[*], '{group}')" for group in groups)
 
-    roles = [(settings.admins, "Admin"), (settings.viewers, "Viewer")]
+    viewers = sorted({*settings.viewers, *teams_groups})
+    roles = [(settings.admins, "Admin"), (settings.editors, "Editor"), (viewers, "Viewer")]
+    if not any(groups for groups, _ in roles):
+        raise ValueError(
+            "monitoring.grafana.viewers: is empty, and no team has a group, so nobody could come "
+            "in: name groups here or under teams.<team>.groups"
+        )
     path = " || ".join(f"({anyone(groups)}) && '{role}'" for groups, role in roles if groups)
     return {
         "server": {"domain": settings.host, "root_url": f"https://{settings.host}/"},

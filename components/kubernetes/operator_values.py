@@ -32,9 +32,6 @@ from components.kubernetes.pools import KIND
 
 Values = dict[str, Any]
 
-GRAFANA_ADMIN = "grafana-admin"
-"""Secret in `monitoring` with `admin-user` and `admin-password`: the chart's default is known to
-everybody."""
 LOAD_BALANCER_ACCOUNT = "load-balancer-controller"
 
 
@@ -247,11 +244,8 @@ def _kube_prometheus_stack(setting: Setting) -> Values:
                 "image": _by_sha(setting.image("k8s-sidecar")),
                 "resources": resources("grafana-sidecar"),
             },
-            "admin": {
-                "existingSecret": GRAFANA_ADMIN,
-                "userKey": "admin-user",
-                "passwordKey": "admin-password",  # pragma: allowlist secret
-            },
+            # without somebody who may come in there is none (`monitoring_values`)
+            "enabled": False,
             "initChownData": {"enabled": False},
             "testFramework": {"enabled": False},
             "resources": resources("grafana"),

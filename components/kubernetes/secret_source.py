@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,61 @@ def external_secret(
     """
     wanted = sorted({noun for noun, _ in written.values()})
     fields = {noun: noun.replace("-", "_") for noun in wanted}
+    template = {
+        "engineVersion": "v2",
+        "data": {
+            key: text.replace(".value", f".{fields[noun]}") for key, (noun, text) in written.items()
+        },
+    }
+    return _kept(
+        name,
+        source,
+        metadata,
+        opts,
+        taken={fields[noun]: {"key": source.keys[noun]} for noun in wanted},
+        target={"template": template},
+    )
+
+
+def copied_secret(
+    name: str,
+    source: SecretSource,
+    metadata: Mapping[str, Any],
+    keys: Iterable[str],
+    opts: pulumi.ResourceOptions,
+) -> CustomResource:
+    """The Secret of the name in `metadata`, each of whose `keys` holds what is kept for it as it
+    is.
+    """
+    taken = {key: {"key": source.keys[key]} for key in keys}
+    return _kept(name, source, metadata, opts, taken=taken)
+
+
+def unpacked_secret(
+    name: str,
+    source: SecretSource,
+    metadata: Mapping[str, Any],
+    opts: pulumi.ResourceOptions,
+    *,
+    noun: str,
+    keys: Iterable[str],
+) -> CustomResource:
+    """The Secret of the name in `metadata` with `keys`, which are those of the JSON object that is
+    kept for `noun`."""
+    taken = {key: {"key": source.keys[noun], "property": key} for key in keys}
+    return _kept(name, source, metadata, opts, taken=taken)
+
+
+def _kept(
+    name: str,
+    source: SecretSource,
+    metadata: Mapping[str, Any],
+    opts: pulumi.ResourceOptions,
+    *,
+    taken: Mapping[str, Mapping[str, pulumi.Input[str]]],
+    target: Mapping[str, Any] | None = None,
+) -> CustomResource:
+    """`taken` is field → where the store has it."""
     return CustomResource(
         name,
         api_version="external-secrets.io/v1",
@@ -47,20 +102,9 @@ def external_secret(
         spec={
             "refreshInterval": "1h0m0s",
             "secretStoreRef": {"name": source.store, "kind": "ClusterSecretStore"},
-            "target": {
-                "name": metadata["name"],
-                "creationPolicy": "Owner",
-                "template": {
-                    "engineVersion": "v2",
-                    "data": {
-                        key: template.replace(".value", f".{fields[noun]}")
-                        for key, (noun, template) in written.items()
-                    },
-                },
-            },
+            "target": {"name": metadata["name"], "creationPolicy": "Owner", **(target or {})},
             "data": [
-                {"secretKey": fields[noun], "remoteRef": {"key": source.keys[noun]}}
-                for noun in wanted
+                {"secretKey": field, "remoteRef": dict(where)} for field, where in taken.items()
             ],
         },
         opts=opts,

@@ -49,7 +49,6 @@ from components.kubernetes.monitoring import (
     MonitoringArgs,
     MonitoringSecrets,
     MonitoringSecretsArgs,
-    SecretStore,
 )
 from components.kubernetes.monitoring_settings import MonitoringSettings
 from components.kubernetes.settings import TeamQuota
@@ -73,7 +72,7 @@ secrets = MonitoringSecrets(
     MonitoringSecretsArgs(
         namespace=space.namespace,
         settings=settings,
-        secrets=SecretStore(store="platform", folder="falaj/prod/monitoring/"),
+        store="falaj-monitoring",
         bucket=Bucket(name="reports", region="me-central-1", folder="metrics", key="arn:aws:kms:1"),
         wait_for=space.ready,
     ),

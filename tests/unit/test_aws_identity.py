@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,13 +21,18 @@ from components.aws.access import (
     team_role,
 )
 from components.aws.boundary import BoundaryArgs, boundary_statements
-from components.aws.identity import WorkloadIdentities, WorkloadIdentitiesArgs
+from components.aws.identity import (
+    WorkloadIdentities,
+    WorkloadIdentitiesArgs,
+    signing_key_statement,
+)
 from components.aws.keys import DOMAINS, DomainKeyArgs, key_policy
 from components.aws.policy_document import text
 from components.aws.scope import Scope
 from components.aws.settings.identity import problems_of_teams
 from components.aws.settings.keys import KeySettings
 from components.kubernetes.flows import RESERVED
+from stacks.environment import ROOT
 from stacks.settings import SettingsError, parse
 
 if TYPE_CHECKING:
@@ -41,6 +48,7 @@ Record = Callable[[Callable[[], object]], "Recording"]
 
 PREFIXES = [
     *("artifacts/mlflow/", "artifacts/training/", "artifacts/reports/", "artifacts/orchestration/"),
+    "artifacts/metrics/",
     *("data/lake/", "data/lake/shared/", "data/features/", "models/registry/"),
     *("logs/decisions/", "logs/cluster/", "config/AWSLogs/", "backups/database/", "state/.pulumi/"),
     "backups/cluster/",
@@ -67,7 +75,11 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         **{f"models/teams/{team}/": READ for team in TEAMS},
         "logs/decisions/": APPEND,
     },
-    "monitoring": {"logs/decisions/": READ, "artifacts/reports/": WRITE},
+    "monitoring": {
+        "logs/decisions/": READ,
+        "artifacts/reports/": WRITE,
+        "artifacts/metrics/": WRITE,
+    },
     "orchestration": {
         **dict.fromkeys(("data/lake/", "data/lake/shared/"), WRITE),
         "artifacts/orchestration/": WRITE,
@@ -388,6 +400,67 @@ def test_a_team_reads_what_is_shared_through_its_own_door_and_changes_nothing_th
         assert not asks.allows(role, "s3:ListBucket", point, s3__prefix="lake/loans/")
         theirs = SCOPE.access_point_arn("data", other)
         assert not asks.allows(role, "s3:GetObject", f"{theirs}/object/lake/shared/rates/1")
+
+
+SIGNER = "arn:aws:kms:me-central-1:123456789012:key/0a1b2c3d-0000-4000-8000-0123456789ab"
+BY_ALIAS = "arn:aws:kms:me-central-1:123456789012:alias/images"
+
+
+@pytest.mark.parametrize(
+    ("named", "key", "context"),
+    [
+        (SIGNER, SIGNER, {}),
+        (BY_ALIAS, SCOPE.arn("kms", "key/other"), {"kms__ResourceAliases": ["alias/images"]}),
+    ],
+)
+def test_the_verifier_reads_the_public_half_of_the_key_that_signs_and_signs_nothing(
+    record: Record, named: str, key: str, context: dict[str, Any]
+) -> None:
+    asks = Asks(build(record, signing_keys=[named]))
+    policy = text(signing_key_statement(SCOPE))
+
+    def allowed(role: str, action: str, of: str = key, **more: Any) -> bool:
+        given = {"kms__CallerAccount": ACCOUNT, **context, **more}
+        return asks.allows(role, f"kms:{action}", of, key_policy=policy, **given)
+
+    assert {one for one in KEY_ACTIONS if allowed("kyverno", one)} == {
+        "GetPublicKey",
+        "DescribeKey",
+    }
+    for role in EXPECTED.keys() - {"kyverno"}:
+        assert not [one for one in KEY_ACTIONS if allowed(role, one)], role
+    # of other keys it asks nothing, and another account's role of that name is none of ours
+    other = {"kms__ResourceAliases": ["alias/state"], "kms__CallerAccount": ACCOUNT}
+    assert not asks.allows("kyverno", "kms:GetPublicKey", SCOPE.arn("kms", "key/state"), **other)
+    assert not allowed("kyverno", "GetPublicKey", kms__CallerAccount="999999999999")
+
+
+KEY_ACTIONS = (
+    *("GetPublicKey", "DescribeKey", "Sign", "Verify", "Decrypt", "Encrypt", "CreateGrant"),
+    *("GetKeyPolicy", "PutKeyPolicy", "ScheduleKeyDeletion", "DisableKey"),
+)
+
+
+def test_the_key_that_signs_opens_to_nobody_without_its_own_policy(record: Record) -> None:
+    asks = Asks(build(record, signing_keys=[SIGNER]))
+    other = replace(SCOPE, environment="prod")
+    policy = text(signing_key_statement(other))
+    context = {"kms__CallerAccount": ACCOUNT, "key_policy": policy}
+    assert not asks.allows("kyverno", "kms:GetPublicKey", SIGNER, **context)
+
+
+def test_where_no_key_signs_the_verifier_asks_none(asks: Asks) -> None:
+    own = allowed_of(asks.made, "kyverno")
+    assert not [one for one in own if "kms:GetPublicKey" in one["Action"]]
+
+
+def test_what_the_docs_say_of_that_key_is_what_it_needs() -> None:
+    page = (ROOT / "docs" / "first-deployment.md").read_text(encoding="utf-8")
+    told = re.search(r"```json\n(\{\s*\"Sid\": \"FalajVerifies.*?)```", page, re.DOTALL)
+    assert told is not None
+    scope = Scope(environment="prod", account_id="432109876543", region=REGION)
+    (wanted,) = statements(text(signing_key_statement(scope)))
+    assert json.loads(told[1]) == wanted
 
 
 def test_policies_and_trusts_fit_into_what_iam_takes(record: Record) -> None:

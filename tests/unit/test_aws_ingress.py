@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from policy_decision import statements
+from policy_decision import Request, decide, statements
 from pydantic import ValidationError
 
 from components.aws.ingress import NAMESPACE, SERVICE_ACCOUNT, Ingress, IngressArgs
 from components.aws.scope import Scope
 from components.aws.settings.ingress import IngressSettings
+from components.aws.settings.secrets import secret_folders
 
 if TYPE_CHECKING:
     from conftest import Recording
@@ -86,6 +88,35 @@ def test_each_host_is_a_name_of_the_load_balancer_in_the_private_zone(record: Re
         "tracking.prod.falaj.internal",
     }
     assert {one.inputs["zoneId"] for one in made.of("Record")} == {"Z1"}
+
+
+def test_the_authoritys_secret_is_where_cert_manager_reads_and_nobody_else_does(
+    ingress: Recording,
+) -> None:
+    secret, policy = ingress.the("Secret").inputs, ingress.the("SecretPolicy").inputs
+    folder = SCOPE.secret(secret_folders([])["certificates"])
+
+    assert secret["name"] == f"{folder}authority"
+    document = policy["policy"]
+    for role, said in (("external-secrets", "no refusal"), ("apply", "refused"), ("x", "refused")):
+        asked = Request(
+            action="secretsmanager:GetSecretValue",
+            resource="arn:secret",
+            principal=SCOPE.role_arn(role),
+        )
+        denied = decide(asked, identity=[EVERYTHING], resource=[document]) != "allowed"
+        assert denied == (said == "refused"), role
+    # whoever keeps the authority fills it
+    (refusal,) = statements(document)
+    assert refusal["Action"] == ["secretsmanager:GetSecretValue"]
+
+
+EVERYTHING = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Sid": "All", "Effect": "Allow", "Action": ["*"], "Resource": ["*"]}],
+    }
+)
 
 
 def test_the_controller_looks_around_and_registers_in_one_target_group(ingress: Recording) -> None:

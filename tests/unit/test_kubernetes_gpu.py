@@ -140,12 +140,12 @@ def test_what_the_plugin_asks_for_is_part_of_what_pools_leave_to_agents() -> Non
 
 
 def test_nodes_that_bring_a_plugin_get_no_second_one(record: Record) -> None:
-    def brings(image: str) -> bool:
-        pools = {"training": elastic("gpu", "g5.2xlarge")}
-        return ElasticNodesSettings(pools=pools, image=image).brings_gpu_plugin
+    def bring(image: str) -> tuple[str, ...]:
+        pools = {"training": elastic("gpu", "g5.2xlarge"), "general": elastic("cpu", "m6i.xlarge")}
+        return ElasticNodesSettings(pools=pools, image=image).with_gpu_plugin
 
-    assert brings("bottlerocket@1.49.0")
-    assert not brings("al2023@v20260904")
+    assert bring("bottlerocket@1.49.0") == ("training",)
+    assert bring("al2023@v20260904") == ()
     found = plugins(record, with_plugin=("training", "serving"))
     assert set(found) == {"gpu-plugin-slices"}
     with pytest.raises(ValueError, match=r"training\.gpu_sharing\.slices: its nodes bring a plu"):

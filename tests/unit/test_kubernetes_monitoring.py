@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import copy
+import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -25,7 +27,6 @@ from components.kubernetes.monitoring import (
     MonitoringArgs,
     MonitoringSecrets,
     MonitoringSecretsArgs,
-    SecretStore,
 )
 from components.kubernetes.monitoring_settings import EmailSettings, MonitoringSettings, untold
 from components.kubernetes.monitoring_values import (
@@ -40,6 +41,7 @@ from components.kubernetes.monitoring_values import (
     monitoring_values,
 )
 from components.kubernetes.roles import RULES
+from components.kubernetes.serving import Door
 from components.monitoring.alerts import cluster_rules
 from components.monitoring.dashboards import rendered as dashboards
 from components.monitoring.rules import alerts
@@ -86,7 +88,7 @@ def args(environment: str = "prod", **changes: Any) -> MonitoringArgs:
 
 def secret_args(**changes: Any) -> MonitoringSecretsArgs:
     more = {
-        "secrets": SecretStore(store="platform", folder="falaj/prod/monitoring/"),
+        "store": "falaj-monitoring",
         "bucket": Bucket(
             name=pulumi.Output.from_input("reports"),
             region="me-central-1",
@@ -241,12 +243,22 @@ def test_secrets_come_from_the_store(made: Any) -> None:
         for one in made.of("ExternalSecret")
     }
     assert set(found) == {SECRET, GRAFANA_SECRET}
-    assert found[SECRET]["incident-url"] == "falaj/prod/monitoring/incident-url"
-    assert set(found[GRAFANA_SECRET]) == {"admin-user", "admin-password", "client-secret"}
+    # the store puts its own folder before each
+    assert found[SECRET]["incident-url"] == "incident-url"
+    assert set(found[GRAFANA_SECRET].values()) == {"admin-password", "client-secret"}
+    written = {
+        one.inputs["metadata"]["name"]: one.inputs["spec"]["target"].get("template")
+        for one in made.of("ExternalSecret")
+    }
+    assert written[GRAFANA_SECRET]["data"] == {
+        "admin-user": "admin",
+        "admin-password": "{{ .admin_password }}",
+        "client-secret": "{{ .client_secret }}",
+    }
 
 
 def test_without_a_store_somebody_else_brings_the_secrets(record: Record) -> None:
-    made = record(lambda: MonitoringSecrets("secrets", secret_args(secrets=None)))
+    made = record(lambda: MonitoringSecrets("secrets", secret_args(store=None)))
     assert made.of("ExternalSecret") == []
 
 
@@ -478,6 +490,81 @@ def test_nobody_gets_into_grafana_but_by_the_identity_provider() -> None:
     assert grafana["admin"]["existingSecret"] == GRAFANA_SECRET
     assert "adminPassword" not in grafana
     assert not [path for path in paths(grafana) if path.endswith(("client_secret", "password"))]
+
+
+def role_of(*groups: str, teams: tuple[str, ...] = (), **changes: Any) -> str | None:
+    """What Grafana makes of somebody in `groups`, by the rule that it is given."""
+    asked = settings(grafana={**FULL["grafana"], **changes})
+    place = dataclasses.replace(PLACE, teams_groups=teams)
+    said = monitoring_values(asked, place)["grafana"]["grafana.ini"]["auth.generic_oauth"]
+    for part in re.finditer(r"\(([^&]*)\) && '(\w+)'", said["role_attribute_path"]):
+        if set(re.findall(r"contains\(groups\[\*\], '([^']+)'\)", part[1])) & set(groups):
+            return part[2]
+    assert said["role_attribute_strict"] is True
+    return None
+
+
+def test_people_get_the_role_of_their_group_and_others_do_not_come_in() -> None:
+    teams = ("credit-developers", "credit-approvers")
+    told = {"editors": ["falaj-operators"]}
+    assert role_of("falaj-platform", "credit-developers", teams=teams, **told) == "Admin"
+    assert role_of("falaj-operators", "falaj-viewers", teams=teams, **told) == "Editor"
+    assert role_of("credit-approvers", teams=teams, **told) == "Viewer"
+    assert role_of("falaj-viewers", teams=teams, **told) == "Viewer"
+    assert role_of("sales", teams=teams, **told) is None
+    assert role_of("credit-developers", **told) is None
+
+
+def test_grafana_that_nobody_could_enter_is_refused() -> None:
+    alone = settings(grafana={**FULL["grafana"], "viewers": [], "admins": []})
+    with pytest.raises(ValueError, match=r"monitoring\.grafana\.viewers: is empty, and no team"):
+        monitoring_values(alone, PLACE)
+    monitoring_values(alone, dataclasses.replace(PLACE, teams_groups=("credit",)))
+
+
+def test_a_group_of_a_team_that_would_end_the_rule_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the group \"x'y\": Grafana's rules cannot hold"):
+        dataclasses.replace(PLACE, teams_groups=("x'y",))
+
+
+DOOR = Door(
+    namespace="serving",
+    gateway="serving/models",
+    hosts=["serving.bank.ae", "grafana.bank.ae"],
+    service="gateway",
+    service_account="gateway",
+)
+
+
+def test_people_come_to_grafana_by_the_gateway(record: Record) -> None:
+    made = record(lambda: Monitoring("watch", args(door=DOOR)))
+    route = the(made, "VirtualService", "grafana")
+
+    assert route["metadata"]["namespace"] == "serving"
+    assert route["spec"]["hosts"] == ["grafana.bank.ae"]
+    assert route["spec"]["gateways"] == ["serving/models"]
+    (to,) = route["spec"]["http"][0]["route"]
+    name = monitoring_values(settings(), PLACE)["grafana"]["fullnameOverride"]
+    assert to["destination"] == {
+        "host": f"{name}.monitoring.svc.cluster.local",
+        "port": {"number": 80},
+    }
+    open_to_it = [
+        flow for flow in FLOWS if (flow.source, flow.destination) == ("serving", "grafana")
+    ]
+    assert [flow.ports for flow in open_to_it] == [(3000,)]
+
+
+def test_without_a_door_or_a_provider_of_identities_there_is_no_way_in(record: Record) -> None:
+    for changes in ({"door": None}, {"door": DOOR, "settings": settings(grafana=None)}):
+        made = record(lambda changes=changes: Monitoring("watch", args(**changes)))
+        assert made.of("VirtualService") == []
+
+
+def test_a_host_that_the_gateway_does_not_answer_for_is_named() -> None:
+    closed = dataclasses.replace(DOOR, hosts=["serving.bank.ae"])
+    with pytest.raises(ValueError, match=r"monitoring\.grafana\.host: grafana\.bank\.ae; the gate"):
+        args(door=closed)
 
 
 def test_a_group_cannot_say_more_than_its_name() -> None:

@@ -380,8 +380,10 @@ def test_no_hook_is_needed() -> None:
 
 
 def test_grafana_has_no_password_that_everybody_knows() -> None:
+    """Without somebody who may come in there is none: its secret would be nobody's, and the chart
+    would never be done."""
     grafana = values_of("kube-prometheus-stack", setting())["grafana"]
-    assert grafana["admin"]["existingSecret"]
+    assert grafana["enabled"] is False
     assert "adminPassword" not in grafana
 
 
@@ -410,13 +412,9 @@ def test_karpenter_asks_for_no_prices_where_there_is_no_way_out() -> None:
 
 
 def test_values_of_another_part_stand_over_ours() -> None:
-    over = {"grafana": {"replicas": 2, "admin": {"existingSecret": "theirs"}}, "extra": [1]}
+    over = {"grafana": {"replicas": 2, "initChownData": {"image": "theirs"}}, "extra": [1]}
     joined = merged(values_of("kube-prometheus-stack", setting()), over)
-    assert joined["grafana"]["admin"] == {
-        "existingSecret": "theirs",
-        "userKey": "admin-user",
-        "passwordKey": "admin-password",
-    }
+    assert joined["grafana"]["initChownData"] == {"enabled": False, "image": "theirs"}
     assert joined["grafana"]["replicas"] == 2
     assert joined["extra"] == [1]
 

@@ -32,9 +32,16 @@ class ElasticNodesSettings(Section):
     """The alias of the nodes' AMI with its release, such as ``al2023@v20260904``."""
 
     @property
-    def brings_gpu_plugin(self) -> bool:
-        """Whether the image holds NVIDIA's device plugin, told of no slices."""
-        return self.image.startswith("bottlerocket@")
+    def with_gpu_plugin(self) -> tuple[str, ...]:
+        """The pools whose nodes bring NVIDIA's device plugin, told of no slices: a second one there
+        would take the same GPUs for its own.
+
+        Source: EKS user guide, "Install Kubernetes device plugin for GPUs": Bottlerocket's images
+        hold it, those of AL2023 do not. Managed groups are of AL2023 (`node_pool`).
+        """
+        if not self.image.startswith("bottlerocket@"):
+            return ()
+        return tuple(name for name, pool in self.pools.items() if pool.kind == "gpu")
 
 
 class GpuBudget(Section):

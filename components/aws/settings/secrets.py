@@ -73,9 +73,17 @@ def generated(teams: Iterable[str]) -> dict[str, Generated]:
     }
 
 
+FILLED: Mapping[str, str] = {
+    "certificates": "the key of the organisation's authority, which signs for the gateway",
+    "backup": "keys of the stores outside the region, and the passphrase of what is copied there",
+}
+"""Folder → what somebody puts there by hand, where a part asks for it; nothing is generated in it.
+"""
+
+
 def secret_folders(teams: Iterable[str]) -> dict[str, str]:
     """Namespace → the beginning of the nouns of the secrets that its pods read."""
-    platform = dict.fromkeys(noun.partition("/")[0] for noun in PLATFORM_SECRETS)
+    platform = dict.fromkeys(noun.partition("/")[0] for noun in (*PLATFORM_SECRETS, *FILLED))
     return {
         **{part: f"{part}/" for part in platform},
         **{team: f"teams/{team}/" for team in teams},
