@@ -23,6 +23,7 @@ from pulumi_kubernetes.apiextensions import CustomResource
 
 from components.kubernetes.edge import Edge, EdgeArgs
 from components.kubernetes.flows import GATEWAY_PORT
+from components.kubernetes.rights import account_in, right
 from components.kubernetes.serving import Door
 from components.kubernetes.tenancy import Namespace
 
@@ -112,31 +113,12 @@ class Gateway(pulumi.ComponentResource):
             automount_service_account_token=False,
             opts=self._child,
         )
-        rules: Any = [
-            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "watch", "list"]}
-        ]
-        role = kubernetes.rbac.v1.Role(
+        right(
             f"{self._name}-certificates",
-            metadata=self._metadata(SERVICE),
-            rules=rules,
-            opts=self._child,
-        )
-        kubernetes.rbac.v1.RoleBinding(
-            f"{self._name}-certificates-binding",
-            metadata=self._metadata(SERVICE),
-            role_ref={
-                "api_group": "rbac.authorization.k8s.io",
-                "kind": "Role",
-                "name": role.metadata.name.apply(str),
-            },
-            subjects=[
-                {
-                    "kind": "ServiceAccount",
-                    "name": account.metadata.name.apply(str),
-                    "namespace": self._namespace,
-                }
-            ],
-            opts=self._child,
+            self._metadata(SERVICE),
+            [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "watch", "list"]}],
+            [account_in(account, self._namespace)],
+            self._child,
         )
         return account
 

@@ -51,7 +51,8 @@ from components.kubernetes.orchestration_files import (
     workspace,
 )
 from components.kubernetes.orchestration_settings import OrchestrationSettings
-from components.kubernetes.pod_parts import API_GROUP, MANAGED_BY
+from components.kubernetes.pod_parts import MANAGED_BY
+from components.kubernetes.rights import account_in, right
 from components.kubernetes.secret_source import PLAIN, SecretSource, external_secret, lacking
 from components.kubernetes.serving import Door
 
@@ -261,31 +262,13 @@ class Orchestration(pulumi.ComponentResource):
 
     def _may_launch(self, account: kubernetes.core.v1.ServiceAccount) -> list[pulumi.Resource]:
         team = self._args.team
-        rules: Any = [{key: list(value) for key, value in rule.items()} for rule in LAUNCHER]
-        role = kubernetes.rbac.v1.Role(
+        return right(
             f"{self._name}-launcher",
-            metadata=self._metadata("dagster-launcher", namespace=team),
-            rules=rules,
-            opts=self._child,
+            self._metadata("dagster-launcher", namespace=team),
+            LAUNCHER,
+            [account_in(account, self._args.namespace)],
+            self._child,
         )
-        binding = kubernetes.rbac.v1.RoleBinding(
-            f"{self._name}-launcher-binding",
-            metadata=self._metadata("dagster-launcher", namespace=team),
-            role_ref={
-                "api_group": API_GROUP,
-                "kind": "Role",
-                "name": role.metadata.name.apply(str),
-            },
-            subjects=[
-                {
-                    "kind": "ServiceAccount",
-                    "name": account.metadata.name.apply(str),
-                    "namespace": self._args.namespace,
-                }
-            ],
-            opts=self._child,
-        )
-        return [role, binding]
 
     # --- pods -------------------------------------------------------------------------------------
 

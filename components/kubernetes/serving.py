@@ -33,6 +33,7 @@ from components.kubernetes.model_pods import (
     pod_spec,
     scaling,
 )
+from components.kubernetes.rights import right
 from components.kubernetes.roles import Rule, may_see_gateway, may_split
 from components.kubernetes.serving_settings import (
     ModelSettings,
@@ -41,7 +42,6 @@ from components.kubernetes.serving_settings import (
 )
 
 _SECURITY = "security.istio.io/v1"
-_RBAC = "rbac.authorization.k8s.io"
 # a slot is empty until a release fills it: it is made whole, and not ready
 _UNAWAITED = {"pulumi.com/skipAwait": "true"}
 
@@ -294,23 +294,12 @@ class Serving(pulumi.ComponentResource):
     def _right(
         self, noun: str, namespace: str, name: str, rules: tuple[Rule, ...], subject: Any
     ) -> None:
-        given: Any = [{key: list(value) for key, value in rule.items()} for rule in rules]
-        made = kubernetes.rbac.v1.Role(
+        right(
             f"{self._name}-{noun}-role",
-            metadata=self._metadata(name, namespace=namespace),
-            rules=given,
-            opts=self._child,
-        )
-        kubernetes.rbac.v1.RoleBinding(
-            f"{self._name}-{noun}-binding",
-            metadata=self._metadata(name, namespace=namespace),
-            role_ref={
-                "api_group": _RBAC,
-                "kind": "Role",
-                "name": made.metadata.name.apply(str),
-            },
-            subjects=[subject],
-            opts=self._child,
+            self._metadata(name, namespace=namespace),
+            rules,
+            [subject],
+            self._child,
         )
 
     # -- objects ---------------------------------------------------------------------------------

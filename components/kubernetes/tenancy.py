@@ -16,15 +16,16 @@ import pulumi_kubernetes as kubernetes
 
 from components.kubernetes import owner
 from components.kubernetes.flows import AMBIENT, IN_MESH, TEAM, TENANCY, Addresses, policies
+from components.kubernetes.pod_parts import API_GROUP
 from components.kubernetes.quantities import mib
-from components.kubernetes.roles import ROLES, RULES, Role
+from components.kubernetes.rights import right
+from components.kubernetes.roles import ROLES, RULES
 from components.kubernetes.settings import TeamQuota
 
 SERVICE_ACCOUNT = "workload"
 """As whom a team's pods run; the cloud's identity of the team is bound to this name."""
 
 _MANAGED_BY = {"app.kubernetes.io/managed-by": "pulumi"}
-_API_GROUP = "rbac.authorization.k8s.io"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,27 +107,16 @@ class Team(pulumi.ComponentResource):
             opts=child,
         )
         for role in ROLES:
-            made = kubernetes.rbac.v1.Role(
+            right(
                 f"{name}-{role}",
-                metadata=_metadata(f"falaj-{role}", self.namespace),
-                rules=_rules(role),
-                opts=child,
+                _metadata(f"falaj-{role}", self.namespace),
+                RULES[role],
+                [
+                    {"kind": "Group", "name": group, "api_group": API_GROUP}
+                    for group in getattr(args.quota.groups, role)
+                ],
+                child,
             )
-            if groups := getattr(args.quota.groups, role):
-                kubernetes.rbac.v1.RoleBinding(
-                    f"{name}-{role}-binding",
-                    metadata=_metadata(f"falaj-{role}", self.namespace),
-                    role_ref={
-                        "api_group": _API_GROUP,
-                        "kind": "Role",
-                        "name": made.metadata.name.apply(str),
-                    },
-                    subjects=[
-                        {"kind": "Group", "name": group, "api_group": _API_GROUP}
-                        for group in groups
-                    ],
-                    opts=child,
-                )
         self.register_outputs({"namespace": self.namespace})
 
 
@@ -198,10 +188,6 @@ _LIMITS: Any = {
     "default": {"memory": "512Mi"},
 }
 """For a container that says nothing. No `max`: that of a GPU would become every pod's default."""
-
-
-def _rules(role: Role) -> Any:
-    return [{key: list(value) for key, value in rule.items()} for rule in RULES[role]]
 
 
 def hard(quota: TeamQuota) -> dict[str, str]:

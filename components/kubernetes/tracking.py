@@ -27,7 +27,7 @@ from components.kubernetes import tracking_pods as pods
 from components.kubernetes.edge import NETWORKING
 from components.kubernetes.flows import FLOWS, OPEN_PORTS, TEAM, Addresses
 from components.kubernetes.mesh import MeshRules, MeshRulesArgs
-from components.kubernetes.secret_source import SecretSource, lacking
+from components.kubernetes.secret_source import SecretSource, copied_secret, lacking
 from components.kubernetes.serving import Door
 from components.kubernetes.settings import TeamQuota
 from components.kubernetes.tenancy import Namespace, NamespaceArgs
@@ -223,20 +223,12 @@ class Tracking(pulumi.ComponentResource):
         ]
         if (source := args.secret_source) is not None:
             made.append(
-                self._object(
-                    "secret",
-                    "external-secrets.io/v1",
-                    "ExternalSecret",
-                    args.secret,
-                    {
-                        "refreshInterval": "1h0m0s",
-                        "secretStoreRef": {"name": source.store, "kind": "ClusterSecretStore"},
-                        "target": {"name": args.secret, "creationPolicy": "Owner"},
-                        "data": [
-                            {"secretKey": key, "remoteRef": {"key": source.keys[key]}}
-                            for key in args.secret_keys.values()
-                        ],
-                    },
+                copied_secret(
+                    f"{name}-secret",
+                    source,
+                    self._metadata(args.secret),
+                    args.secret_keys.values(),
+                    self._child,
                 )
             )
         return made

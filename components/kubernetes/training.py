@@ -42,10 +42,11 @@ from components.kubernetes.ray_pods import (
     RayPlace,
     cluster_spec,
 )
+from components.kubernetes.rights import account_in, right
+from components.kubernetes.secret_source import SecretSource, copied_secret
 from components.kubernetes.training_settings import TrainingSettings
 
 _MANAGED_BY = {"app.kubernetes.io/managed-by": "pulumi"}
-_API_GROUP = "rbac.authorization.k8s.io"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,18 +168,12 @@ class Training(pulumi.ComponentResource):
             )
         if args.token is not None:
             made.append(
-                CustomResource(
+                copied_secret(
                     f"{name}-token",
-                    api_version="external-secrets.io/v1",
-                    kind="ExternalSecret",
-                    metadata=_metadata(TOKEN_SECRET, namespace),
-                    spec={
-                        "refreshInterval": "1h0m0s",
-                        "secretStoreRef": {"name": args.token.store, "kind": "ClusterSecretStore"},
-                        "target": {"name": TOKEN_SECRET, "creationPolicy": "Owner"},
-                        "data": [{"secretKey": TOKEN_KEY, "remoteRef": {"key": args.token.key}}],
-                    },
-                    opts=child,
+                    SecretSource(store=args.token.store, keys={TOKEN_KEY: args.token.key}),
+                    _metadata(TOKEN_SECRET, namespace),
+                    [TOKEN_KEY],
+                    child,
                 )
             )
         return made
@@ -194,11 +189,11 @@ def _autoscaler(
         automount_service_account_token=False,
         opts=child,
     )
-    role = kubernetes.rbac.v1.Role(
+    may = right(
         f"{name}-autoscaler",
         # of the cluster's name: KubeRay makes a wider one where there is none
-        metadata=_metadata(CLUSTER, namespace),
-        rules=[
+        _metadata(CLUSTER, namespace),
+        [
             {"api_groups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
             {
                 "api_groups": ["ray.io"],
@@ -207,26 +202,10 @@ def _autoscaler(
                 "verbs": ["get", "patch"],
             },
         ],
-        opts=child,
+        [account_in(account, namespace)],
+        child,
     )
-    binding = kubernetes.rbac.v1.RoleBinding(
-        f"{name}-autoscaler-binding",
-        metadata=_metadata(CLUSTER, namespace),
-        role_ref={
-            "api_group": _API_GROUP,
-            "kind": "Role",
-            "name": role.metadata.name.apply(str),
-        },
-        subjects=[
-            {
-                "kind": "ServiceAccount",
-                "name": account.metadata.name.apply(str),
-                "namespace": namespace,
-            }
-        ],
-        opts=child,
-    )
-    return [account, role, binding]
+    return [account, *may]
 
 
 def _metadata(name: str, namespace: pulumi.Input[str]) -> Any:

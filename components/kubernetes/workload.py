@@ -30,6 +30,7 @@ from components.kubernetes.ray_pods import (
     RayPlace,
     job_manifest,
 )
+from components.kubernetes.rights import account_in, right
 from components.kubernetes.roles import may_hand_in
 from components.kubernetes.serving import Door, Serving, ServingArgs
 from components.kubernetes.serving_settings import ServingSettings
@@ -144,29 +145,12 @@ class ClusterWorkload(pulumi.ComponentResource):
             automount_service_account_token=False,
             opts=self._child,
         )
-        rules: Any = [{key: list(value) for key, value in one.items()} for one in may_hand_in()]
-        role = kubernetes.rbac.v1.Role(
+        right(
             f"{self._name}-retraining-role",
-            metadata=self._metadata(account),
-            rules=rules,
-            opts=self._child,
-        )
-        kubernetes.rbac.v1.RoleBinding(
-            f"{self._name}-retraining-binding",
-            metadata=self._metadata(account),
-            role_ref={
-                "api_group": "rbac.authorization.k8s.io",
-                "kind": "Role",
-                "name": role.metadata.name.apply(str),
-            },
-            subjects=[
-                {
-                    "kind": "ServiceAccount",
-                    "name": caller.metadata.name.apply(str),
-                    "namespace": team,
-                }
-            ],
-            opts=self._child,
+            self._metadata(account),
+            may_hand_in(),
+            [account_in(caller, team)],
+            self._child,
         )
         spec: Any = {
             "schedule": asked.schedule,
