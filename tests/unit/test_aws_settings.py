@@ -14,6 +14,8 @@ from components.aws.settings.aws import SKIP, AwsSettings, system_pool_of
 from components.aws.settings.cluster import ClusterSettings, add_ons_of, version_of
 from components.aws.settings.node_pool import NodePoolSettings
 from components.aws.versions import Operator, newest, problems_of_add_ons, versions
+from components.images import read_catalogue
+from components.kubernetes.operator_table import OPERATORS
 from stacks.settings import Settings, SettingsError, parse
 
 SYSTEM = {"kind": "cpu", "instance_types": ["m6i.large"], "min_nodes": 2, "max_nodes": 3}
@@ -228,6 +230,18 @@ def test_the_cluster_gets_the_newest_version_that_region_and_operators_have(
     )
     assert set(add_ons_of(ClusterSettings(), version)) >= {"vpc-cni", "coredns", "kube-proxy"}
     assert version_of(ClusterSettings(version="1.34"), uae) == "1.34"
+
+
+def test_every_operator_that_is_made_says_which_kubernetes_it_is_for() -> None:
+    """In the version that is made; charts of one project that go together are told of once."""
+    charts = read_catalogue().charts
+    told = {name: one.version for name, one in versions().operators.items()}
+    with_another = {"istio-base": "istiod", "istio-cni": "istiod", "ztunnel": "istiod"}
+    with_another["karpenter-crd"] = "karpenter"
+
+    for name, operator in OPERATORS.items():
+        assert told[with_another.get(name, name)] == charts[operator.chart].version, name
+    assert told.keys() <= OPERATORS.keys()
 
 
 def test_an_operator_holds_the_version_back() -> None:
