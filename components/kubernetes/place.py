@@ -109,7 +109,9 @@ def _stores(given: GivenStores) -> TrackingStores:
 def _hosts(domain: str, layer: LayerSettings) -> list[str]:
     """What the gateway answers for: models first, then pages for people."""
     tracking = layer.tracking.hosts if layer.tracking is not None else ()
-    return list(dict.fromkeys([f"serving.{domain}", *tracking, *layer.page_hosts]))
+    grafana = layer.monitoring.grafana if layer.monitoring is not None else None
+    figures = [grafana.host] if grafana is not None else []
+    return list(dict.fromkeys([f"serving.{domain}", *tracking, *figures, *layer.page_hosts]))
 
 
 def _databases(layer: LayerSettings, given: KubernetesSettings) -> dict[str, InstanceDatabase]:

@@ -119,7 +119,7 @@ class KubernetesSettings(Section):
     """Project or path there, before the names of images."""
     pools: dict[Name, GivenPool] = Field(min_length=1)
     domain: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")] | None = None
-    """The gateway answers for `serving.<domain>`; without it there is none."""
+    """The gateway answers for names below it; without it there is none."""
     issuer: Name | None = None
     """A ClusterIssuer of cert-manager that signs for the gateway; without it somebody keeps its
     certificate."""
