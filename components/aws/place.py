@@ -525,10 +525,14 @@ class AwsPlace(pulumi.ComponentResource):
     def _addresses(self, network: Network | GivenNetwork | None) -> Addresses:
         """What pods may reach outside: the endpoints of the network, and the API server."""
         if network is None:
-            return Addresses()
+            existing = self._args.aws.existing_cluster
+            there = [str(cidr) for cidr in existing.cidrs] if existing is not None else []
+            return Addresses(services=there, api_server=there, nodes=there)
         services = str((self._args.aws.network or NetworkSettings()).service_cidr)
+        callers = [str(cidr) for cidr in self._args.aws.ingress.client_cidrs]
         return Addresses(
-            clients=[network.cidr],  # the load balancer's own addresses
+            # the load balancer looks after the gateway by its own addresses, and hands on clients'
+            clients=[network.cidr, *(one for one in callers if one != network.cidr)],
             services=[network.cidr],
             api_server=[network.cidr, services],
             nodes=[network.cidr],

@@ -29,13 +29,14 @@ def right(
         {key: list(value) if isinstance(value, tuple) else value for key, value in rule.items()}
         for rule in rules
     ]
-    made = kubernetes.rbac.v1.Role(role, metadata=dict(metadata), rules=given, opts=opts)
+    named: Any = dict(metadata)
+    made = kubernetes.rbac.v1.Role(role, metadata=named, rules=given, opts=opts)
     if not subjects:
         return [made]
     to: Any = [dict(one) for one in subjects]
     binding = kubernetes.rbac.v1.RoleBinding(
         f"{role.removesuffix('-role')}-binding",
-        metadata=dict(metadata),
+        metadata=named,
         role_ref={"api_group": API_GROUP, "kind": "Role", "name": made.metadata.name.apply(str)},
         subjects=to,
         opts=opts,

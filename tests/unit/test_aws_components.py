@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import json
 from collections.abc import Callable
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -189,3 +190,22 @@ def test_components_are_recorded_after_somebody_ran_a_loop_of_their_own(record: 
     recording = contextvars.Context().run(record, lambda: pulumi.ComponentResource("a:b:C", "one"))
 
     assert [one.name for one in recording.resources] == ["one"]
+
+
+def test_pods_of_a_cluster_that_is_there_reach_its_network_where_that_is_named(
+    record: Record,
+) -> None:
+    def reached(**more: Any) -> set[str]:
+        there = ARGS["aws"].existing_cluster.model_copy(update=more)
+        aws = ARGS["aws"].model_copy(update={"existing_cluster": there})
+        place = record(lambda: AwsPlace("dev", AwsPlaceArgs(**{**ARGS, "aws": aws})))
+        return {
+            peer["ipBlock"]["cidr"]
+            for policy in place.of("NetworkPolicy")
+            if "credit" in policy.name and "to-services" in policy.name
+            for rule in policy.inputs["spec"]["egress"]
+            for peer in rule["to"]
+        }
+
+    assert reached(cidrs=(IPv4Network("10.20.0.0/16"),)) == {"10.20.0.0/16"}
+    assert reached() == set()

@@ -15,7 +15,7 @@ from network_evaluation import Pod, allowed
 from components.aws.access import FIGURES
 from components.aws.place import AwsPlace, AwsPlaceArgs
 from components.images import Lock, made_up
-from components.kubernetes.flows import TENANCY
+from components.kubernetes.flows import GATEWAY_PORT, TENANCY
 from components.kubernetes.monitoring_values import BUCKET_KEY, BUCKET_SECRET
 from stacks.settings import Settings, read_file
 
@@ -94,6 +94,26 @@ def test_pods_reach_the_store_of_objects_and_nothing_outside(place: Recording) -
         assert not allowed({"credit": policies}, pod, address, 22)
     for outside in (INTERNET, S3_OUTSIDE):
         assert not allowed({"credit": policies}, pod, outside, 443)
+
+
+def test_clients_reach_the_gateway_under_their_own_addresses(place: Recording) -> None:
+    """The load balancer keeps them; what asks whether the gateway is well comes from its own."""
+    assert place.the("TargetGroup").inputs["preserveClientIp"] == "true"
+    settings = asked().aws
+    assert settings is not None
+    assert settings.network is not None
+    policies = [
+        one.inputs["spec"]
+        for one in place.of("NetworkPolicy")
+        if one.inputs["metadata"]["namespace"] == "serving"
+    ]
+    gateway = Pod(namespace="serving", labels={}, namespace_labels={})
+
+    callers = [network[9] for network in settings.ingress.client_cidrs]
+    for address in (*callers, settings.network.cidr[9]):
+        assert allowed({"serving": policies}, str(address), gateway, GATEWAY_PORT)
+        assert not allowed({"serving": policies}, str(address), gateway, 15021)
+    assert not allowed({"serving": policies}, INTERNET, gateway, GATEWAY_PORT)
 
 
 def test_the_gateway_gets_its_certificate_from_the_authority_in_the_store(

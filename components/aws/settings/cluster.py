@@ -78,6 +78,10 @@ class ExistingCluster(Section):
     """Zone → the private subnet of the nodes there; those of the network where none is named."""
     security_group_ids: tuple[SecurityGroupId, ...] = ()
     """Those of its nodes; the cluster's own where none is named."""
+    cidrs: tuple[IPv4Network, ...] = ()
+    """Of its network, with its endpoints, that of S3 among them, and where its API server answers
+    pods, the service `kubernetes` included. Pods reach nothing outside where neither these nor a
+    network are named."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
