@@ -34,7 +34,7 @@ from components.aws.settings.secrets import SecretsSettings, generated
 
 WRITER = "secret-values"
 """Noun of the function that generates values, of its role and of its log group."""
-EXTERNAL_SECRETS = "external-secrets"
+EXTERNAL_SECRETS = "external-secrets"  # pragma: allowlist secret
 """The role that brings values into the cluster."""
 READERS = (EXTERNAL_SECRETS, WRITER)
 """The roles that may read a value at all; the function reads what it is about to make current."""

@@ -36,7 +36,7 @@ NAMESPACE = "certificates"
 """Of cert-manager, which reads the keys of issuers of the whole cluster there alone."""
 NAME = "falaj-authority"
 """Of the issuer, of its Secret and of the policy."""
-SECRET = "authority"  # noqa: S105 a name
+SECRET = "authority"  # noqa: S105  # pragma: allowlist secret
 """Below the folder of `NAMESPACE` in the store: a JSON object of `KEYS`."""
 KEYS = ("tls.crt", "tls.key", "ca.crt")
 """The intermediate certificate with its chain, its key, and the organisation's root (PEM)."""

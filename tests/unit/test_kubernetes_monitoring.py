@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -506,7 +507,7 @@ def role_of(*groups: str, teams: tuple[str, ...] = (), **changes: Any) -> str | 
 
 def test_people_get_the_role_of_their_group_and_others_do_not_come_in() -> None:
     teams = ("credit-developers", "credit-approvers")
-    told = {"editors": ["falaj-operators"]}
+    told: dict[str, Any] = {"editors": ["falaj-operators"]}
     assert role_of("falaj-platform", "credit-developers", teams=teams, **told) == "Admin"
     assert role_of("falaj-operators", "falaj-viewers", teams=teams, **told) == "Editor"
     assert role_of("credit-approvers", teams=teams, **told) == "Viewer"
@@ -556,8 +557,9 @@ def test_people_come_to_grafana_by_the_gateway(record: Record) -> None:
 
 
 def test_without_a_door_or_a_provider_of_identities_there_is_no_way_in(record: Record) -> None:
-    for changes in ({"door": None}, {"door": DOOR, "settings": settings(grafana=None)}):
-        made = record(lambda changes=changes: Monitoring("watch", args(**changes)))
+    closed = (args(door=None), args(door=DOOR, settings=settings(grafana=None)))
+    for asked in closed:
+        made = record(functools.partial(Monitoring, "watch", asked))
         assert made.of("VirtualService") == []
 
 
