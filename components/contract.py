@@ -102,6 +102,9 @@ class TeamOutputs(_Part):
     team asked for none, and hands in jobs with a cluster of their own."""
     own_orchestrator_url: str | None = None
     """Where its people find its own Dagster; `None` where it has none."""
+    feature_server_url: str | None = None
+    """Inside the team's namespace: URL of its server of online features; `None` where the team
+    asked for none. `PlatformOutputs.features_of` says so."""
     folders: dict[str, str] | None = None
     """Bucket's content (artifacts, data, models) → ``s3://…/``: where the team keeps its objects;
     `None` where the team has no folders of its own."""
@@ -221,7 +224,8 @@ class PlatformOutputs(BaseModel):
     ray_token: str | None = None
     """What Ray asks of its clients."""
     feature_server_url: str | None = None
-    """URL of the server of online features."""
+    """Deprecated, and set nowhere: each team has a server of its own, in `teams`. It goes, with the
+    capability `feature_store`, in the next major version."""
     serving_gateway_url: str | None = None
     """URL under which `/seldon/<namespace>/<deployment>/api/v1.0/predictions` answers."""
     serving_namespace: str | None = None
@@ -290,6 +294,23 @@ class PlatformOutputs(BaseModel):
                 f"the environment {self.environment} has no {', '.join(missing)}: it offers "
                 f"{', '.join(self.capabilities) or 'nothing yet'}"
             )
+
+    def features_of(self, team: str) -> str:
+        """URL of the server of online features of `team`, for pods of its namespace.
+
+        Raises `ContractError` naming the team, and who has one.
+        """
+        self.require("tenancy")
+        teams = self.teams or {}
+        one = teams.get(team)
+        if one is not None and one.feature_server_url is not None:
+            return one.feature_server_url
+        having = sorted(name for name, other in teams.items() if other.feature_server_url)
+        raise ContractError(
+            f"{team} {'has no feature store' if one is not None else 'is no team'} in the "
+            f"environment {self.environment}: ask for one under falaj:feature_store.teams; "
+            f"having one: {', '.join(having) or 'nobody'}"
+        )
 
 
 def capabilities_of(fields: Mapping[str, object]) -> list[Capability]:

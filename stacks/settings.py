@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 
 from components.aws.settings.aws import SKIP, AwsSettings, beyond_the_team_budget
 from components.aws.settings.backup import unapproved_copies
-from components.aws.settings.cache import long_cache_names
+from components.aws.settings.cache import long_cache_names, problems_of_features
 from components.aws.settings.identity import problems_of_deployers, problems_of_teams
 from components.aws.settings.image_registry import cache_problems
 from components.aws.settings.log_shipping import problems_of_shipping
@@ -120,7 +120,9 @@ class Settings(LayerSettings):
             problems += long_team_names(self.environment, self.teams)
             if self.aws is not None:
                 problems += _problems_of_deployers(self.environment, self.aws)
-                problems += long_cache_names(self.environment, self.aws.cache)
+                featured = self.feature_store.teams
+                problems += long_cache_names(self.environment, self.aws.cache, featured)
+                problems += problems_of_features(self.aws.cache, self.aws.database, featured)
                 quotas = {name: team.gpu_quota for name, team in self.teams.items()}
                 problems += beyond_the_team_budget(self.aws.gpu_budget, quotas)
                 problems += _problems_of_images(self.environment, self.aws)

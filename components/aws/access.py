@@ -94,7 +94,7 @@ IDENTITIES: Mapping[str, Identity] = {
     "training": Identity(
         namespace="training",
         service_account="training",
-        prefixes=_in("data", "read", "lake/", "features/") + _in("artifacts", "write", "training/"),
+        prefixes=_in("data", "read", "lake/") + _in("artifacts", "write", "training/"),
     ),
     "serving": Identity(
         namespace="serving",
@@ -120,12 +120,6 @@ IDENTITIES: Mapping[str, Identity] = {
         service_account="orchestration",
         prefixes=_in("data", "write", "lake/") + _in("artifacts", "write", "orchestration/"),
         queues=("arrivals",),
-    ),
-    "feature-store": Identity(
-        namespace="feature-store",
-        service_account="feature-store",
-        prefixes=_in("data", "read", "lake/") + _in("data", "write", "features/"),
-        database_user="feature_store",
     ),
     "external-secrets": Identity(
         namespace="external-secrets", service_account="external-secrets", reads_secrets=True

@@ -1,12 +1,19 @@
 """A Valkey on ElastiCache, in the network of the platform, or one that is there already.
 
 Owns the replication group with its subnets, security group, users and logs. Leaves the users'
-permission to connect to their identities. Network and keys must exist before.
+permission to connect to their identities, and the passwords of feature stores to `secrets`. Network
+and keys must exist before.
+
+A feature store's user is made as one that logs in by IAM, which nobody may as it; then the function
+that makes its password tells ElastiCache, so that no state ever holds it. Not shown without an
+account: `aws elasticache describe-users` shows the type `password` for them once the deployment is
+through, and a second `pulumi up --refresh` changes nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_aws as aws
@@ -14,12 +21,15 @@ import pulumi_aws as aws
 from components.aws.placement import Placement, standing
 from components.aws.scope import Scope
 from components.aws.service_log import service_log
-from components.aws.settings.cache import CacheSettings, ExistingCache
+from components.aws.settings.cache import TEAM, CacheSettings, ExistingCache
+from components.kubernetes.feature_store_settings import online_rights
 
 PORT = 6379
 NOUN = "cache"
 _LOGS = ("engine-log", "slow-log")
 _EVERYTHING_BUT_ADMINISTRATION = "on ~* +@all -@admin -@dangerous"
+_NOBODY = {"nobody": "off -@all"}
+"""In a group without users; whether ElastiCache takes one without any is said nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +49,8 @@ class CacheAccess:
     reader_address: pulumi.Output[str]
     port: int
     users: dict[str, CacheUser]
+    team_users: dict[str, pulumi.Output[str]] = field(default_factory=dict)
+    """Team with a feature store → the id and name of its user, who has a password."""
 
 
 def existing_cache(existing: ExistingCache) -> CacheAccess:
@@ -60,6 +72,8 @@ class CacheArgs:
     """Of the domain `logs`."""
     keep: bool
     """Whether a last snapshot is taken when the cache is deleted."""
+    featured: Iterable[str] = ()
+    """The teams with a feature store."""
 
 
 class Cache(pulumi.ComponentResource):
@@ -82,25 +96,28 @@ class Cache(pulumi.ComponentResource):
             port=PORT,
             opts=child,
         )
-        ids = {user: scope.name(f"{NOUN}-{user}") for user in settings.users}
-        users = [
-            aws.elasticache.User(
+        of_teams = {team: f"{TEAM}{team}" for team in args.featured}
+        rights = dict.fromkeys(settings.users, _EVERYTHING_BUT_ADMINISTRATION) | {
+            user: online_rights(team) for team, user in of_teams.items()
+        }
+        users = {
+            user: _user(
                 f"{name}-user-{user}",
-                user_id=user_id,
-                # by IAM only a user whose name is its id logs in
-                user_name=user_id,
-                engine="valkey",
-                access_string=_EVERYTHING_BUT_ADMINISTRATION,
-                authentication_mode={"type": "iam"},
-                opts=child,
+                scope.name(f"{NOUN}-{user}"),
+                access,
+                pulumi.ResourceOptions(
+                    parent=self,
+                    # the password is told to ElastiCache by who makes it, and stands nowhere here
+                    ignore_changes=["authenticationMode"] if user in of_teams.values() else None,
+                ),
             )
-            for user, user_id in ids.items()
-        ]
+            for user, access in (rights or _NOBODY).items()
+        }
         user_group = aws.elasticache.UserGroup(
             f"{name}-users",
             user_group_id=identifier,
             engine="valkey",
-            user_ids=[user.user_id for user in users],
+            user_ids=[user.user_id for user in users.values()],
             opts=child,
         )
         logs = {
@@ -157,13 +174,29 @@ class Cache(pulumi.ComponentResource):
             port=PORT,
             users={
                 user: CacheUser(
-                    name=user_id,
+                    name=scope.name(f"{NOUN}-{user}"),
                     connect_arns=(
                         scope.arn("elasticache", f"replicationgroup:{identifier}"),
-                        scope.arn("elasticache", f"user:{user_id}"),
+                        scope.arn("elasticache", f"user:{scope.name(f'{NOUN}-{user}')}"),
                     ),
                 )
-                for user, user_id in ids.items()
+                for user in settings.users
             },
+            team_users={team: users[user].user_id for team, user in of_teams.items()},
         )
         self.register_outputs({"address": self.access.address})
+
+
+def _user(
+    name: str, user_id: str, access: str, opts: pulumi.ResourceOptions
+) -> aws.elasticache.User:
+    return aws.elasticache.User(
+        name,
+        user_id=user_id,
+        # by IAM only a user whose name is its id logs in
+        user_name=user_id,
+        engine="valkey",
+        access_string=access,
+        authentication_mode={"type": "iam"},
+        opts=opts,
+    )

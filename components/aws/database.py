@@ -8,7 +8,7 @@ their policies must exist before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import pulumi
@@ -19,7 +19,12 @@ from components.aws.placement import Placement, standing
 from components.aws.role import Role, RoleArgs, taken_by_service
 from components.aws.scope import Scope
 from components.aws.service_log import service_log
-from components.aws.settings.database import ADMINISTRATOR, DatabaseSettings, ExistingDatabase
+from components.aws.settings.database import (
+    ADMINISTRATOR,
+    DatabaseSettings,
+    ExistingDatabase,
+    features_role,
+)
 
 PORT = 5432
 NOUN = "database"
@@ -36,7 +41,8 @@ _PARAMETERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseConsumer:
-    """Who uses the database, and as whom. There is no password: a token of IAM stands for it."""
+    """Who uses the database, and as whom. There is no password: a token of IAM stands for it.
+    Feature stores are no consumers in that sense: their roles have passwords (ADR 0023)."""
 
     role: str
     databases: tuple[str, ...]
@@ -82,9 +88,12 @@ class DatabaseAccess:
 
 
 def existing_database(
-    scope: Scope, existing: ExistingDatabase, consumers: Mapping[str, tuple[str, ...]]
+    scope: Scope,
+    existing: ExistingDatabase,
+    consumers: Mapping[str, tuple[str, ...]],
+    featured: Iterable[str] = (),
 ) -> DatabaseAccess:
-    """How a database of somebody else is reached."""
+    """How a database of somebody else is reached; `featured` are the teams with a feature store."""
     resource_id = pulumi.Output.from_input(existing.resource_id) if existing.resource_id else None
     return DatabaseAccess(
         address=pulumi.Output.from_input(existing.address),
@@ -92,7 +101,9 @@ def existing_database(
         administrator_arn=pulumi.Output.from_input(existing.administrator_arn),
         administrator=None,
         consumers=_consumers(scope, consumers, resource_id),
-        provisioning=provisioning_sql(consumers, by_iam=resource_id is not None),
+        provisioning=provisioning_sql(
+            consumers, by_iam=resource_id is not None, by_password=_of_features(featured)
+        ),
     )
 
 
@@ -112,6 +123,8 @@ class DatabaseArgs:
     keep: bool
     """Whether the database outlives the stack: it is protected, and deleted only after a last
     snapshot. Where it is false it goes with the stack, without one."""
+    featured: Iterable[str] = ()
+    """The teams with a feature store, each of which has a role with a password."""
 
 
 class Database(pulumi.ComponentResource):
@@ -234,9 +247,16 @@ class Database(pulumi.ComponentResource):
                 ADMINISTRATOR
             ],
             consumers=_consumers(scope, settings.consumers, instance.resource_id),
-            provisioning=provisioning_sql(settings.consumers),
+            provisioning=provisioning_sql(
+                settings.consumers, by_password=_of_features(args.featured)
+            ),
         )
         self.register_outputs({"address": instance.address, "arn": self.arn})
+
+
+def _of_features(teams: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Role → databases of feature stores."""
+    return {role: (role,) for role in map(features_role, teams)}
 
 
 def _consumers(

@@ -1,7 +1,8 @@
 """The SQL that gives each consumer a role and databases of its own; AWS has no API for that.
 
 A script for `psql`, run by a job inside the network as the administrator, as often as one likes.
-No role has a password: RDS lets each in by IAM. What the administrator needs is kept from it as far
+RDS lets roles in by IAM, without a password, but for those that cannot (`by_password`). What the
+administrator needs is kept from it as far
 as may be: it owns the databases and is made a member of no consumer's role, because RDS refuses
 the password of whoever is a member of `rds_iam`, even through another role.
 """
@@ -25,18 +26,35 @@ def quoted(identifier: str) -> str:
     return f'"{identifier}"'
 
 
-def provisioning_sql(consumers: Mapping[str, Sequence[str]], *, by_iam: bool = True) -> str:
+def provisioning_sql(
+    consumers: Mapping[str, Sequence[str]],
+    *,
+    by_iam: bool = True,
+    by_password: Mapping[str, Sequence[str]] | None = None,
+) -> str:
     """The script for `consumers`, role → databases. Raises `IdentifierError`.
 
     `by_iam` lets the roles in by IAM, which must come last: from PostgreSQL 16 on, whoever made a
-    role counts as its member, and the script connects anew for each database.
+    role counts as its member, and the script connects anew for each database. Roles `by_password`
+    have theirs from the environment, where `variable_of` names one; without, they keep what they
+    have. It is the verifier and no password, since what the script says is logged.
     """
-    return "\n".join(_lines(consumers, by_iam=by_iam)) + "\n"
+    return "\n".join(_lines(consumers, by_password or {}, by_iam=by_iam)) + "\n"
 
 
-def _lines(consumers: Mapping[str, Sequence[str]], *, by_iam: bool) -> Iterator[str]:
+def variable_of(role: str) -> str:
+    """The variable of the environment with a role's verifier (`functions.secret_values`)."""
+    return f"{role.upper()}_VERIFIER"
+
+
+def _lines(
+    consumers: Mapping[str, Sequence[str]],
+    by_password: Mapping[str, Sequence[str]],
+    *,
+    by_iam: bool,
+) -> Iterator[str]:
     yield r"\set ON_ERROR_STOP on"
-    for consumer, databases in consumers.items():
+    for consumer, databases in {**consumers, **by_password}.items():
         role = quoted(consumer)
         yield _unless_there("ROLE", f"{role} LOGIN", "pg_roles WHERE rolname", consumer)
         for database in databases:
@@ -47,6 +65,12 @@ def _lines(consumers: Mapping[str, Sequence[str]], *, by_iam: bool) -> Iterator[
             yield f"\\connect {name}"
             yield "REVOKE ALL ON SCHEMA public FROM PUBLIC;"
             yield f"GRANT USAGE, CREATE ON SCHEMA public TO {role};"
+    for consumer in by_password:
+        yield f"\\getenv verifier {variable_of(consumer)}"
+        yield r"\if :{?verifier}"
+        yield f"ALTER ROLE {quoted(consumer)} PASSWORD :'verifier';"
+        yield r"\unset verifier"
+        yield r"\endif"
     if by_iam:
         yield from (f"GRANT rds_iam TO {quoted(consumer)};" for consumer in consumers)
 

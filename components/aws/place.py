@@ -43,7 +43,7 @@ from components.aws.scope import Scope
 from components.aws.secrets import GeneratedSecrets, GeneratedSecretsArgs
 from components.aws.settings.aws import AwsSettings
 from components.aws.settings.backup import STANDARD
-from components.aws.settings.database import role_of_team
+from components.aws.settings.database import features_role, role_of_team
 from components.aws.settings.network import (
     NetworkSettings,
     private_domain_of,
@@ -55,6 +55,7 @@ from components.aws.storage import Storage, StorageArgs, make_storage
 from components.aws.stream import Stream, StreamAccess, StreamArgs, existing_stream
 from components.images import Lock, Mirror, read_catalogue
 from components.kubernetes.backup import Bucket
+from components.kubernetes.feature_store import FeatureBackends, OnlineStore, RegistryDatabase
 from components.kubernetes.flows import RESERVED, Addresses
 from components.kubernetes.layer import (
     ElasticNodes,
@@ -70,6 +71,7 @@ from components.kubernetes.operator_values import Cloud
 from components.kubernetes.orchestration_files import InstanceDatabase
 from components.kubernetes.pools import Pool
 from components.kubernetes.secret_stores import SecretsManager
+from components.kubernetes.tracking import S3Endpoint
 from components.tags import tags
 
 Keys = Mapping[Domain, DomainKey]
@@ -171,6 +173,7 @@ class AwsPlace(pulumi.ComponentResource):
                 team_keys,
                 self._given(keys, network, compute)
                 | {"identified": list(identities.associations.values())},
+                | {"features": self._feature_backends(compute, team_keys)},
             )
         elif args.layer.teams:
             pulumi.log.warn(
@@ -185,6 +188,11 @@ class AwsPlace(pulumi.ComponentResource):
             environment=args.environment, owner=args.owner, residency_mode=args.residency_mode
         )
         return own | ({TAG: STANDARD} if args.aws.backup.own else {})
+
+    @property
+    def _featured(self) -> tuple[str, ...]:
+        """The teams with a feature store."""
+        return tuple(self._args.layer.feature_store.teams)
 
     def _pools(self) -> dict[str, PoolSettings]:
         elastic = self._args.aws.elastic_nodes
@@ -364,7 +372,9 @@ class AwsPlace(pulumi.ComponentResource):
         name, args = self._name, self._args
         settings = args.aws.database.with_teams(ORCHESTRATION, args.layer.orchestrated)
         if settings.existing is not None:
-            self.database = existing_database(self._scope, settings.existing, settings.consumers)
+            self.database = existing_database(
+                self._scope, settings.existing, settings.consumers, self._featured
+            )
         if args.aws.cache.existing is not None:
             self.cache = existing_cache(args.aws.cache.existing)
         if args.aws.stream.existing is not None:
@@ -385,12 +395,15 @@ class AwsPlace(pulumi.ComponentResource):
                     **common,
                     settings=settings,
                     administrator_key_arn=keys["secrets"].arn,
+                    featured=self._featured,
                 ),
                 self._child,
             ).access
         if args.aws.cache.kind == "elasticache":
             self.cache = Cache(
-                f"{name}-cache", CacheArgs(**common, settings=args.aws.cache), self._child
+                f"{name}-cache",
+                CacheArgs(**common, settings=args.aws.cache, featured=self._featured),
+                self._child,
             ).access
         if args.aws.stream.kind == "msk":
             self.stream = Stream(
@@ -450,6 +463,7 @@ class AwsPlace(pulumi.ComponentResource):
                 keep=args.aws.keep_data,
                 secrets_key_arn=keys["secrets"].arn,
                 logs_key_arn=keys["logs"].arn,
+                cache_users=self.cache.team_users if self.cache is not None else {},
             ),
             self._child,
         )
@@ -658,6 +672,32 @@ class AwsPlace(pulumi.ComponentResource):
                 target_group_arn=self.ingress.target_group_arn,
             )
         return given
+
+    def _feature_backends(
+        self, compute: Compute, team_keys: Mapping[str, DomainKey]
+    ) -> dict[str, FeatureBackends]:
+        """Team → what its feature store keeps things in; nothing where one of them is missing."""
+        region, authorities = self._args.aws.region, self._args.aws.database.authorities
+        doors, database, cache = self.storage.access, self.database, self.cache
+        if compute.cluster is None or database is None or cache is None or authorities is None:
+            return {}
+        return {
+            team: FeatureBackends(
+                registry=RegistryDatabase(
+                    host=database.address,
+                    port=database.port,
+                    name=features_role(team),
+                    role=features_role(team),
+                    authorities=authorities,
+                ),
+                online=OnlineStore(host=cache.address, port=cache.port, username=user),
+                features_uri=doors[team].folders["data"].apply(lambda folder: f"{folder}features"),
+                bucket=S3Endpoint(address=f"https://s3.{region}.amazonaws.com", region=region),
+                encryption_key=team_keys[team].arn if team in team_keys else None,
+            )
+            for team, user in cache.team_users.items()
+            if team in doors
+        }
 
     def _pools_for_pods(self) -> dict[str, Pool]:
         plan = self._args.aws.network or NetworkSettings()

@@ -1,8 +1,9 @@
 """The secrets that the platform generates for itself: session keys, tokens, first passwords.
 
 Owns the secrets in Secrets Manager with their policies, and the function that gives them values.
-The keys of the domains `secrets` and `logs` must exist before. Passwords of databases are not here:
-RDS makes and rotates its own, and consumers sign in by IAM.
+The keys of the domains `secrets` and `logs` must exist before, and the users of the cache that get
+a password. Of databases only feature stores have one here, since they know nothing of IAM (ADR
+0023): RDS makes and rotates the administrator's, and other consumers sign in by IAM.
 
 No value is ever in the state, in a plan or on the machine that deploys. The deployment makes an
 empty secret and calls the function, which asks Secrets Manager for a random value and puts it
@@ -19,8 +20,8 @@ allow that namespace.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pulumi
@@ -30,7 +31,7 @@ from components.aws.keys import USE
 from components.aws.policy_document import ANYONE, Statement, document
 from components.aws.role import Role, RoleArgs, taken_by_service
 from components.aws.scope import Scope
-from components.aws.settings.secrets import SecretsSettings, generated
+from components.aws.settings.secrets import SecretsSettings, generated, online_password
 
 WRITER = "secret-values"
 """Noun of the function that generates values, of its role and of its log group."""
@@ -45,7 +46,8 @@ KEEP_DAYS, DISCARD_DAYS = 30, 0
 
 CODE = Path(__file__).parent / "functions" / "secret_values.py"
 _RUNTIME = "python3.12"
-_TIMEOUT_SECONDS = 30
+_TIMEOUT_SECONDS = 300
+"""A user of the cache that joins a group can be changed only then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,8 @@ class GeneratedSecretsArgs:
     settings: SecretsSettings
     keep: bool
     """Whether a deleted secret can be brought back, and outlives the stack."""
+    cache_users: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Team with a feature store → its user of the cache, who is told its password."""
     secrets_key_arn: pulumi.Input[str]
     logs_key_arn: pulumi.Input[str]
     subnet_ids: Sequence[pulumi.Input[str]] = ()
@@ -87,7 +91,7 @@ class GeneratedSecrets(pulumi.ComponentResource):
         )
         self.arns: dict[str, pulumi.Output[str]] = {}
         self.ready: list[pulumi.Resource] = []
-        for noun, secret in generated(args.teams).items():
+        for noun, secret in generated(args.teams, args.cache_users).items():
             label = f"{name}-{noun.replace('/', '-')}"
             made = aws.secretsmanager.Secret(
                 f"{label}-secret",
@@ -159,6 +163,11 @@ class GeneratedSecrets(pulumi.ComponentResource):
             # its text and not its path, which would put a machine's folders into the state
             code=pulumi.AssetArchive({CODE.name: pulumi.StringAsset(CODE.read_text("utf-8"))}),
             timeout=_TIMEOUT_SECONDS,
+            environment=(
+                {"variables": {"CACHE_USERS": pulumi.Output.json_dumps(_cache_users(args))}}
+                if args.cache_users
+                else None
+            ),
             vpc_config=(
                 {
                     "subnet_ids": args.subnet_ids,
@@ -170,6 +179,13 @@ class GeneratedSecrets(pulumi.ComponentResource):
             # it would make a log group of its own without key and retention
             opts=pulumi.ResourceOptions(parent=self, depends_on=[log, *role.policies]),
         )
+
+
+def _cache_users(args: GeneratedSecretsArgs) -> dict[str, pulumi.Input[str]]:
+    """Name of a secret → the user of the cache whose password it is."""
+    return {
+        args.scope.secret(online_password(team)): user for team, user in args.cache_users.items()
+    }
 
 
 def secret_policy(scope: Scope) -> list[Statement]:
@@ -236,5 +252,20 @@ def writer_permissions(args: GeneratedSecretsArgs) -> list[Statement]:
             effect="Allow",
             actions=("logs:CreateLogStream", "logs:PutLogEvents"),
             resources=[scope.arn("logs", f"log-group:/aws/lambda/{scope.name(WRITER)}:*")],
+        ),
+        *(
+            [
+                Statement(
+                    sid="TellCache",
+                    effect="Allow",
+                    actions=("elasticache:ModifyUser",),
+                    resources=[
+                        pulumi.Output.concat(scope.arn("elasticache", "user:"), user)
+                        for user in args.cache_users.values()
+                    ],
+                )
+            ]
+            if args.cache_users
+            else []
         ),
     ]

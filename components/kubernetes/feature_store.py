@@ -10,6 +10,10 @@ The server speaks as the team and lets in whoever reaches it, which are the team
 there: the namespace, the priorities, a database of the team's own on PostgreSQL with a role, a user
 of Valkey or Redis, and the store of secrets.
 
+Values stay in the online store until they are overwritten, or `online_days` are over: the team's
+user can list no keys (`online_rights`). So `feast teardown` is refused there, and `feast apply`
+does not look for values of views that are gone.
+
 Both are signed in to by passwords, which Feast reads once at its start: it knows nothing of AWS
 IAM, whose tokens are good for 15 minutes (ADR 0023). The file holds none: the registry's comes by
 libpq's own `PGPASSWORD`, that of the online store by a variable that Feast puts in. A new password
@@ -17,21 +21,29 @@ needs new pods: `kubectl -n <team> rollout restart deployment/features`.
 
 Feast 0.67 serves metrics on a port of its own that the network's flows do not know; they are not
 read. Feast 0.67.0 itself read the file, by hand. Not shown, for want of databases:
-`kubectl -n <team> get pods` shows the server ready, whose probe asks the registry.
+`kubectl -n <team> get pods` shows the server ready, whose probe asks the registry. Nor that what
+Feast stages in the bucket names the team's key, which `deltalake` is told by the environment: after
+a retrieval to remote storage `aws s3api head-object` on a file under ``staging/`` must show it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 import yaml
 
-from components.kubernetes.feature_store_settings import TeamFeatures
+from components.kubernetes.feature_store_settings import (
+    BUCKET_KEYS,
+    ONLINE_PASSWORD,
+    REGISTRY_PASSWORD,
+    TeamFeatures,
+    project_of,
+)
 from components.kubernetes.pod_parts import (
     MANAGED_BY,
     container_security,
@@ -42,13 +54,11 @@ from components.kubernetes.pod_parts import (
 from components.kubernetes.quantities import mib
 from components.kubernetes.secret_source import PLAIN, SecretSource, external_secret, lacking
 from components.kubernetes.tenancy import SERVICE_ACCOUNT
+from components.kubernetes.tracking import S3Endpoint
 
 CALLED = "features"
 """Its Deployment, Service, files and Secret in the team's namespace."""
 PORT = 6566
-# what for, in a `SecretSource`
-REGISTRY_PASSWORD = "registry-password"  # noqa: S105  # pragma: allowlist secret
-ONLINE_PASSWORD = "online-password"  # noqa: S105  # pragma: allowlist secret
 NAME = {"app.kubernetes.io/name": "feast"}
 SERVER = {**NAME, "app.kubernetes.io/component": "server"}
 MATERIALISE = {**NAME, "app.kubernetes.io/component": "materialise"}
@@ -75,11 +85,27 @@ class OnlineStore:
     """A Valkey or Redis, over TLS, and the team's user of it."""
 
     host: pulumi.Input[str]
-    username: str
-    """May reach the team's keys alone: Feast ends each with the project's name."""
+    username: pulumi.Input[str]
+    """With `online_rights`: it reaches the team's keys alone."""
     port: int = 6379
     authorities: str | None = None
     """PEM of who signs the server's certificate; `None` where one of the usual does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureBackends:
+    """What a team's feature store keeps things in, as the place gives it."""
+
+    registry: RegistryDatabase
+    online: OnlineStore
+    features_uri: pulumi.Input[str]
+    """``s3://…``: the team's folder of features, where Feast stages what it computes."""
+    bucket: S3Endpoint
+    """Where the bucket answers."""
+    bucket_by_keys: bool = False
+    """Whether it is opened by keys in the Secret; else the team's identity has the rights."""
+    encryption_key: pulumi.Input[str] | None = None
+    """ARN of the team's own key, which whoever writes names; `None` where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,22 +117,22 @@ class FeatureStoreArgs:
     settings: TeamFeatures
     image: pulumi.Input[str]
     """`feature-server` in the catalogue."""
-    registry: RegistryDatabase
-    online: OnlineStore
-    features_uri: pulumi.Input[str]
-    """``s3://…``: the team's folder of features, where Feast stages what it computes."""
+    backends: FeatureBackends
     secret_source: SecretSource | None = None
     """`None` where somebody else puts the Secret there; else with both passwords, of letters,
     digits and hyphens, a letter first: commas end a part of the online store's address."""
-    variables: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-    """More of the environment, such as the region and endpoint of the bucket; no secret."""
     wait_for: Sequence[pulumi.Resource] = ()
     """The namespace's quota and flows, the priorities, the databases."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for a secret that nobody would fill in."""
-        if missing := lacking(self.secret_source, {REGISTRY_PASSWORD, ONLINE_PASSWORD}):
+        if missing := lacking(self.secret_source, set(self.secret_keys())):
             raise ValueError(f"secret_source.keys: lacks {', '.join(missing)}")
+
+    def secret_keys(self) -> tuple[str, ...]:
+        """Of the Secret `features` in the team's namespace."""
+        keys = BUCKET_KEYS if self.backends.bucket_by_keys else ()
+        return (REGISTRY_PASSWORD, ONLINE_PASSWORD, *keys)
 
 
 class FeatureStore(pulumi.ComponentResource):
@@ -125,7 +151,7 @@ class FeatureStore(pulumi.ComponentResource):
             )
         ]
         if args.secret_source is not None:
-            written = {noun: (noun, PLAIN) for noun in (REGISTRY_PASSWORD, ONLINE_PASSWORD)}
+            written = {noun: (noun, PLAIN) for noun in args.secret_keys()}
             needed.append(
                 external_secret(
                     f"{name}-secret", args.secret_source, self._metadata(), written, self._child
@@ -145,6 +171,11 @@ class FeatureStore(pulumi.ComponentResource):
             "namespace": self._args.team,
             "labels": {**SERVER, **MANAGED_BY},
         }
+
+    def _unawaited(self) -> Any:
+        # its pods are ready once the database has the role, which is made inside it, later; and a
+        # team's registry that is away holds up nobody else's update
+        return self._metadata() | {"annotations": {"pulumi.com/skipAwait": "true"}}
 
     def _server(self, digest: pulumi.Output[str], after: pulumi.ResourceOptions) -> None:
         settings = self._args.settings
@@ -186,7 +217,7 @@ class FeatureStore(pulumi.ComponentResource):
             },
         }
         kubernetes.apps.v1.Deployment(
-            f"{self._name}-server", metadata=self._metadata(), spec=spec, opts=after
+            f"{self._name}-server", metadata=self._unawaited(), spec=spec, opts=after
         )
 
     def _around(self) -> None:
@@ -206,7 +237,7 @@ class FeatureStore(pulumi.ComponentResource):
             ],
         }
         kubernetes.core.v1.Service(
-            f"{self._name}-service", metadata=self._metadata(), spec=service, opts=self._child
+            f"{self._name}-service", metadata=self._unawaited(), spec=service, opts=self._child
         )
         busy = {"type": "Utilization", "averageUtilization": settings.busy_percent}
         scale: Any = {
@@ -267,12 +298,12 @@ class FeatureStore(pulumi.ComponentResource):
 
 def feature_store(args: FeatureStoreArgs) -> dict[str, Any]:
     """`feature_store.yaml`, as Feast 0.67 reads it. It holds no secret."""
-    registry, online = args.registry, args.online
+    backends, days = args.backends, args.settings.online_days
+    registry, online = backends.registry, backends.online
     # without it those that the image knows are trusted
     trusted = f"ssl_ca_certs={_FILES}/{ONLINE_CA}," if online.authorities is not None else ""
     return {
-        # Feast takes letters, digits and underscores
-        "project": args.team.replace("-", "_"),
+        "project": project_of(args.team),
         "provider": "local",
         "registry": {
             "registry_type": "sql",
@@ -288,23 +319,32 @@ def feature_store(args: FeatureStoreArgs) -> dict[str, Any]:
         },
         "offline_store": {
             "type": "duckdb",
-            "staging_location": pulumi.Output.concat(args.features_uri, "/staging"),
+            "staging_location": pulumi.Output.concat(backends.features_uri, "/staging"),
+            # Feast hands it on as it is, and a store of tables takes no `None`
+            "staging_location_endpoint_override": backends.bucket.address,
         },
         "online_store": {
             "type": "redis",
             "redis_type": "redis",
             "connection_string": pulumi.Output.concat(
                 online.host,
-                f":{online.port},ssl=true,ssl_cert_reqs=required,{trusted}",
-                f"username={online.username},password=${{{_VARIABLE}}}",
+                f":{online.port},ssl=true,ssl_cert_reqs=required,{trusted}username=",
+                online.username,
+                f",password=${{{_VARIABLE}}}",
             ),
+            # its user cannot list keys
+            "full_scan_for_deletion": False,
+            **({"key_ttl_seconds": days * 86400} if days is not None else {}),
         },
         "entity_key_serialization_version": 3,
     }
 
 
 def _files(args: FeatureStoreArgs) -> Any:
-    authorities = {DATABASE_CA: args.registry.authorities, ONLINE_CA: args.online.authorities}
+    authorities = {
+        DATABASE_CA: args.backends.registry.authorities,
+        ONLINE_CA: args.backends.online.authorities,
+    }
     return lambda known: {
         FILE: yaml.safe_dump(known, sort_keys=False),
         **{name: text for name, text in authorities.items() if text is not None},
@@ -312,6 +352,18 @@ def _files(args: FeatureStoreArgs) -> Any:
 
 
 def _container(args: FeatureStoreArgs, name: str) -> dict[str, Any]:
+    backends = args.backends
+    own_key: dict[str, pulumi.Input[str]] = {}
+    if backends.encryption_key is not None:
+        own_key = {
+            "AWS_SERVER_SIDE_ENCRYPTION": "aws:kms",
+            "AWS_SSE_KMS_KEY_ID": backends.encryption_key,
+        }
+    opened = dict(
+        zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), BUCKET_KEYS, strict=True)
+        if backends.bucket_by_keys
+        else ()
+    )
     return {
         "name": name,
         "image": args.image,
@@ -320,10 +372,16 @@ def _container(args: FeatureStoreArgs, name: str) -> dict[str, Any]:
                 "HOME": "/tmp",  # noqa: S108 the pod's own
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "FEAST_USAGE": "False",
-                "FALAJ_FEATURES_URI": args.features_uri,
-                **args.variables,
+                "FALAJ_FEATURES_URI": backends.features_uri,
+                "AWS_ENDPOINT_URL_S3": backends.bucket.address,
+                "AWS_REGION": backends.bucket.region,
+                **own_key,
             },
-            {"PGPASSWORD": (CALLED, REGISTRY_PASSWORD), _VARIABLE: (CALLED, ONLINE_PASSWORD)},
+            {
+                "PGPASSWORD": (CALLED, REGISTRY_PASSWORD),
+                _VARIABLE: (CALLED, ONLINE_PASSWORD),
+                **{variable: (CALLED, key) for variable, key in opened.items()},
+            },
         ),
         "securityContext": container_security(),
         "volumeMounts": [

@@ -14,6 +14,16 @@ from components.section import Name, Section
 Schedule = Annotated[str, StringConstraints(pattern=r"^\S+( \S+){4}$")]
 """Five fields, as cron has them; in UTC."""
 
+# what for, in a `SecretSource`; the keys of the Secret `features`
+REGISTRY_PASSWORD = "registry-password"  # noqa: S105  # pragma: allowlist secret
+ONLINE_PASSWORD = "online-password"  # noqa: S105  # pragma: allowlist secret
+BUCKET_KEYS = ("access-key-id", "secret-access-key")
+
+
+def secret_in_store(key: str) -> str:
+    """The secret's name below the team's folder."""
+    return f"features-{key}"
+
 
 class TeamFeatures(Section):
     """The feature store of one team."""
@@ -31,6 +41,9 @@ class TeamFeatures(Section):
     materialise_memory_mib: int = Field(4096, ge=512)
     materialise_minutes: int = Field(60, ge=1, le=24 * 60)
     """How long one copying may take; the next waits for it."""
+    online_days: int | None = Field(None, ge=1, le=3650)
+    """After how many days an entity's values leave the online store unless they are written anew;
+    `None`: they stay, those of a view that the team takes away too."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -45,6 +58,31 @@ class FeatureStoreSettings(Section):
     """Each team named here has a feature store of its own."""
 
     teams: dict[Name, TeamFeatures] = Field(default_factory=dict)
+
+
+def project_of(team: str) -> str:
+    """What Feast calls the team: ``soft-wheat`` → ``Soft_wheat``.
+
+    Feast ends each key of the online store with it, and takes letters, digits and underscores. The
+    one capital is what tells teams apart there: no team's name has any, so no project's name is
+    the end of another's, as ``credit`` would be of ``retail_credit``.
+    """
+    return team.replace("-", "_").capitalize()
+
+
+COMMANDS = ("hget", "hmget", "hset", "hkeys", "hdel", "del", "expire")
+"""What Feast 0.67 does to the keys that it knows (`feast.infra.online_stores.redis`)."""
+
+
+def online_rights(team: str) -> str:
+    """What the team's user of Valkey or Redis may do, in the language of its access lists.
+
+    Commands that name their keys, on the team's keys. None that lists keys (SCAN, KEYS, RANDOMKEY):
+    an access list does not filter what those answer, and a key holds the id of an entity, which may
+    be a customer's.
+    """
+    commands = " ".join(f"+{command}" for command in COMMANDS)
+    return f"on ~*{project_of(team)} -@all +@connection -@admin -@dangerous {commands}"
 
 
 def problems_of_feature_stores(

@@ -107,7 +107,6 @@ PARTS: Mapping[str, Part | Outside] = {
     "monitoring": _platform("monitoring"),
     "grafana": _platform("monitoring", **{"app.kubernetes.io/name": "grafana"}),
     "orchestration": _platform("orchestration"),
-    "feature-store": _platform("feature-store"),
     "external-secrets": _platform("external-secrets"),
     "logging": _platform("logging"),
     "kyverno": _platform("kyverno"),
@@ -229,7 +228,6 @@ FLOWS: tuple[Flow, ...] = (
     ),
     Flow(source=TEAM, destination=TEAM, ports=(), why="Ray's nodes speak on many ports; own pods"),
     Flow(source=TEAM, destination="tracking", ports=(5000,), why="runs and models are recorded"),
-    Flow(source=TEAM, destination="feature-store", ports=(6566,), why="features are read"),
     Flow(
         source="training",
         destination="team-ray-head",

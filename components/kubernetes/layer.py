@@ -20,6 +20,8 @@ from components.kubernetes.authority import Authority, AuthorityArgs
 from components.kubernetes.backup import Bucket, ClusterBackup, ClusterBackupArgs
 from components.kubernetes.elastic_pools import ElasticPools, ElasticPoolsArgs, Manifest
 from components.kubernetes.exporters import exporters_of
+from components.kubernetes.feature_store import FeatureBackends
+from components.kubernetes.feature_stores import FeatureStoresArgs, feature_stores
 from components.kubernetes.flows import IN_MESH, MESH, TEAM, Addresses
 from components.kubernetes.gateway import Gateway, GatewayArgs
 from components.kubernetes.gpu import GpuPlugin, GpuPluginArgs
@@ -145,6 +147,8 @@ class LayerArgs:
     """Team → the database of its Dagster, a role and a name of its own in it."""
     identified: Sequence[pulumi.Resource] = ()
     """What makes service accounts somebody to the cloud: pods that start sooner may do nothing."""
+    features: Mapping[str, FeatureBackends] = field(default_factory=dict)
+    """Team → what its feature store keeps things in."""
     keep: bool = True
     """Whether the environment keeps data."""
 
@@ -224,6 +228,8 @@ def _made(name: str, args: LayerArgs, opts: pulumi.ResourceOptions) -> Layer:
             "locations": list(asked.locations),
             "by_password": args.orchestration[team].by_password,
         }
+    for team, url in parts.feature_servers.items():
+        outputs[team]["feature_server_url"] = url
     return Layer(teams=outputs, fields=parts.fields)
 
 
@@ -263,6 +269,7 @@ class _Parts:
         self._backup()
         self._queues()
         self.ray_addresses = self._training()
+        self.feature_servers = self._features()
         made = self._gateway()
         self.fields: dict[str, pulumi.Input[Any]] = {}
         if (url := self._monitoring(made)) is not None:
@@ -513,6 +520,26 @@ class _Parts:
             for team, one in self._teams.items()
         }
         return {team: one.address for team, one in made.items() if one.address is not None}
+
+    def _features(self) -> dict[str, str]:
+        """Team → where its pods read features."""
+        args = self._args
+        ready = [
+            *self._operators.ready_for("feature-store"),
+            *self._meshed,
+            *(self._stores.ready if self._stores is not None else ()),
+        ]
+        return feature_stores(
+            self._name,
+            FeatureStoresArgs(
+                settings=args.settings.feature_store,
+                mirror=args.mirror,
+                backends=args.features,
+                stores=self._stores.names if self._stores is not None else {},
+                wait_for={team: [*one.ready, *ready] for team, one in self._teams.items()},
+            ),
+            self._opts,
+        )
 
     def _ray_images(self) -> dict[Any, str]:
         mirror = self._args.mirror

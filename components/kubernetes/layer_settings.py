@@ -10,6 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pydantic import Field
 
 from components.kubernetes.backup_settings import ClusterBackupSettings
+from components.kubernetes.feature_store_settings import (
+    FeatureStoreSettings,
+    problems_of_feature_stores,
+)
 from components.kubernetes.flows import RESERVED
 from components.kubernetes.monitoring_settings import MonitoringSettings, untold
 from components.kubernetes.operators_settings import Needs, OperatorsSettings
@@ -59,6 +63,8 @@ class LayerSettings(Section):
     """Who signs images; checked where Kyverno is among the operators."""
     tracking: TrackingSettings | None = None
     """MLflow; none where nothing is said."""
+    feature_store: FeatureStoreSettings = FeatureStoreSettings()
+    """Feast, for the teams that ask for it."""
     monitoring: MonitoringSettings | None = None
     """Who is told of what; without it there are figures, and rules and dashboards are nobody's."""
     orchestration: OrchestrationSettings | None = None
@@ -112,9 +118,13 @@ def problems_of_layer(
     yield from problems_of_names(settings.teams)
     for problem in licence_problems(environment, settings.serving):
         yield f"serving.{problem}"
+    yield from problems_of_feature_stores(settings.feature_store, settings.teams)
     if settings.operators is None:
-        for part in ON_OPERATORS:
-            if getattr(settings, part) is not None:
+        asked = {"feature_store": bool(settings.feature_store.teams)} | {
+            part: getattr(settings, part) is not None for part in ON_OPERATORS
+        }
+        for part, wanted in asked.items():
+            if wanted:
                 yield f"{part}: needs the operators of others: add operators: {{}}"
         return
     for problem in problems_of_signatures(environment, settings.signatures, regions):

@@ -15,11 +15,12 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.images import Lock, Mirror
+from components.kubernetes.feature_store import FeatureBackends, OnlineStore, RegistryDatabase
 from components.kubernetes.flows import Addresses
 from components.kubernetes.layer import LayerArgs, TrackingStores, WayIn, make_layer
 from components.kubernetes.layer_settings import LayerSettings
 from components.kubernetes.orchestration_files import InstanceDatabase
-from components.kubernetes.place_settings import GivenStores, KubernetesSettings
+from components.kubernetes.place_settings import GivenFeatures, GivenStores, KubernetesSettings
 from components.kubernetes.tracking import S3Endpoint
 
 
@@ -70,6 +71,7 @@ class KubernetesPlace(pulumi.ComponentResource):
                 keep=given.keep_data,
                 tracking=_stores(given.tracking) if given.tracking is not None else None,
                 orchestration=_databases(args.layer, given),
+                features={team: _backends(one) for team, one in given.features.items()},
                 way_in=(
                     WayIn(hosts=_hosts(given.domain, args.layer), issuer=given.issuer)
                     if given.domain is not None
@@ -129,3 +131,25 @@ def _databases(layer: LayerSettings, given: KubernetesSettings) -> dict[str, Ins
             authorities=layer.orchestration.database_authorities,
         )
     return found
+
+
+def _backends(given: GivenFeatures) -> FeatureBackends:
+    registry = urllib.parse.urlsplit(given.registry_uri)
+    return FeatureBackends(
+        registry=RegistryDatabase(
+            host=registry.hostname or "",
+            port=registry.port or 5432,
+            name=registry.path.removeprefix("/"),
+            role=registry.username or "",
+            authorities=given.authorities,
+        ),
+        online=OnlineStore(
+            host=given.online_host,
+            port=given.online_port,
+            username=given.online_user,
+            authorities=given.authorities,
+        ),
+        features_uri=given.features_uri,
+        bucket=S3Endpoint(address=given.endpoint, region=given.region),
+        bucket_by_keys=True,
+    )

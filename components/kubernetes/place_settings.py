@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from components.kubernetes.flows import OPEN_PORTS
 from components.kubernetes.pools import GPU, KIND, POOL, TEAM, Pool
+from components.kubernetes.tracking_settings import Certificates
 from components.section import Name, Section
 
 
@@ -107,6 +108,30 @@ DatabaseUri = Annotated[
 """``postgresql://role@host:port/name``, without a password; it is reached over verified TLS."""
 
 
+class GivenFeatures(Section):
+    """What a team's feature store keeps its own in; passwords and keys are in the Secret `features`
+    of the team's namespace."""
+
+    registry_uri: Annotated[
+        str,
+        StringConstraints(pattern=r"^postgresql://[a-z_][a-z0-9_]*@[a-z0-9.-]+(:\d{1,5})?/\w+$"),
+    ]
+    """``postgresql://role@host:port/name``: a database of the team alone."""
+    online_host: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+$")]
+    """Of a Valkey or Redis, over TLS."""
+    online_port: int = Field(6379, ge=1, le=65535)
+    online_user: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
+    """With the rights that `docs/existing-cluster.md` lists: the team's keys and no others."""
+    authorities: Certificates
+    """PEM of who signs the certificates of both."""
+    features_uri: Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9.-]+(/[\w.-]+)*$")]
+    """The team's folder of features."""
+    endpoint: Annotated[str, StringConstraints(pattern=r"^https://[^\s/]+$")]
+    """Of the object store."""
+    region: Name = "site"
+    """As the store calls itself: signatures hold it."""
+
+
 class KubernetesSettings(Section):
     """The cluster, and what stands around it."""
 
@@ -130,6 +155,8 @@ class KubernetesSettings(Section):
     orchestration: dict[Name, DatabaseUri] = Field(default_factory=dict)
     """Team → the database of its Dagster and the role that owns it, where the team has one. No two
     teams share either; passwords are in Secrets."""
+    features: dict[Name, GivenFeatures] = Field(default_factory=dict)
+    """Team → what its feature store keeps its own in, where it is asked for."""
     keep_data: bool = True
     """Whether somebody's data is here: then no part is on one pod alone."""
     services: tuple[Block, ...] = ()
@@ -141,6 +168,19 @@ class KubernetesSettings(Section):
     api_server_port: int = Field(6443, ge=1, le=65535)
     """Its own, behind the 443 of that Service: ``kubectl get endpointslices -l
     kubernetes.io/service-name=kubernetes`` says it. That of kubeadm where nothing is said."""
+
+    @model_validator(mode="after")
+    def _teams_share_no_store(self) -> Self:
+        for noun, called in (("registry_uri", "database"), ("online_user", "user")):
+            seen: dict[str, str] = {}
+            for team, one in self.features.items():
+                other = seen.setdefault(getattr(one, noun), team)
+                if other != team:
+                    raise ValueError(
+                        f"features.{team}.{noun}: {getattr(one, noun)} is the {called} of {other} "
+                        f"too; give each team a {called} of its own"
+                    )
+        return self
 
     def repository(self, path: str) -> str:
         """Where the image or chart `path` lies in the registry."""

@@ -35,6 +35,7 @@ import pulumi_kubernetes as kubernetes
 from components.kubernetes.admission import Admission, AdmissionArgs
 from components.kubernetes.code_location import CodeLocation, CodeLocationArgs
 from components.kubernetes.feature_store import (
+    FeatureBackends,
     FeatureStore,
     FeatureStoreArgs,
     OnlineStore,
@@ -51,6 +52,7 @@ from components.kubernetes.secret_source import SecretSource
 from components.kubernetes.serving import Door
 from components.kubernetes.settings import AdmissionSettings, TeamGroups, TeamQuota
 from components.kubernetes.tenancy import Namespace, NamespaceArgs, Team, TeamArgs
+from components.kubernetes.tracking import S3Endpoint
 from components.kubernetes.workspace import Workspace, WorkspaceArgs
 from components.kubernetes.workspace_settings import WorkspaceSettings, WorkspaceUser
 
@@ -168,11 +170,14 @@ FeatureStore(
         team="wheat",
         settings=TeamFeatures(),
         image=IMAGE,
-        registry=RegistryDatabase(
-            host="database.example", name="features", role="features", authorities="PEM"
+        backends=FeatureBackends(
+            registry=RegistryDatabase(
+                host="database.example", name="features", role="features", authorities="PEM"
+            ),
+            online=OnlineStore(host="cache.example", username="wheat"),
+            features_uri="s3://data/teams/wheat/features",
+            bucket=S3Endpoint(address="https://s3.example", region="site"),
         ),
-        online=OnlineStore(host="cache.example", username="wheat"),
-        features_uri="s3://data/teams/wheat/features",
         secret_source=source,
         wait_for=ready,
     ),

@@ -25,7 +25,7 @@ KINDS = (
 )
 LAYER = (
     *("admission", "operators", "training", "serving", "signatures", "monitoring", "teams"),
-    *("orchestration", "workspaces"),
+    *("orchestration", "workspaces", "feature_store"),
 )
 UP = ("up", "--yes", "--skip-preview")
 
@@ -45,6 +45,8 @@ def site(environment: str) -> dict[str, Any]:
         team: f"postgresql://dagster_{team}@db.bank.example:5432/dagster_{team}"
         for team in (wanted.get("orchestration") or {}).get("teams", {})
     }
+    if not wanted.get("feature_store"):
+        del content["config"]["falaj:feature_store"]
     content["config"]["falaj:admission"] = {
         **(wanted.get("admission") or {}),
         "registries": ["harbor.bank.example/"],
@@ -96,12 +98,14 @@ def test_it_is_accepted_changes_nothing_again_and_goes_with_its_namespaces(
         there = names(api)
         for judged in {"prod": dagster, "test": notebook}[stack.environment](api):
             assert_comes_to_have_a_pod(api, judged)
+        served = {one["namespace"] for one in deployments(api, "feast")}
         succeed(stack.pulumi(*UP, "--expect-no-changes"))
     finally:
         gone = stack.pulumi("destroy", "--yes", "--skip-preview")
 
     assert gone.returncode == 0, gone.stdout + gone.stderr
     assert {"credit", "serving", "monitoring", "istio-system", "training"} <= there
+    assert served == ({"credit"} if stack.environment == "prod" else set())
     until_nothing_is_judged(api)
     assert names(api) == before
 
@@ -142,6 +146,16 @@ def assert_comes_to_have_a_pod(api: Api, owner: Object) -> None:
         if status.get("active") or status.get("replicas"):
             return
     raise AssertionError(f"{owner['metadata']['name']}: {status}")
+
+
+def deployments(api: Api, name: str) -> list[dict[str, Any]]:
+    """The `metadata` of those labelled as `name`."""
+    listed = api.request("GET", "/apis/apps/v1/deployments")["items"]
+    return [
+        one["metadata"]
+        for one in listed
+        if one["metadata"].get("labels", {}).get("app.kubernetes.io/name") == name
+    ]
 
 
 def names(api: Api) -> set[str]:

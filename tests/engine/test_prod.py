@@ -100,3 +100,28 @@ def test_nodes_start_once_the_roles_of_spot_and_scaling_are_there(plan: Plan) ->
 def test_no_key_is_without_its_policy_for_a_moment(plan: Plan) -> None:
     assert of(plan, "kms/keyPolicy:KeyPolicy") == {}
     assert all("policy" in key for key in of(plan, "kms/key:Key").values())
+
+
+def test_a_feature_store_comes_once_what_it_stands_on_is_there(plan: Plan) -> None:
+    """And, since a destroy goes the other way round, leaves while all of it still is."""
+    for earlier in (
+        *("prod-operators-external-secrets", "prod-secret-stores-credit", "prod-mesh-strict"),
+        *("prod-team-credit-quota", "prod-team-credit-deny-all", "prod-mesh-credit-deny-all"),
+        *("prod-database-instance", "prod-cache-replication", "prod-access-credit-data"),
+    ):
+        assert waits(plan, "prod-features-credit-server", earlier), earlier
+    password = "prod-secrets-teams-credit-features-online-password-value"
+    assert waits(plan, password, "prod-cache-user-team-credit")
+    assert not waits(plan, "prod-secret-stores-credit", "prod-features-credit-server")
+
+
+def test_no_password_of_a_feature_store_is_in_the_plan(plan: Plan) -> None:
+    assert of(plan, "secretsmanager/secretVersion:SecretVersion") == {}
+    (user,) = of(plan, "elasticache/user:User").values()
+    assert user["authenticationMode"] == {"type": "iam"}
+    assert "passwords" not in user
+    made = {one["name"] for one in plan.resources if "features" in one["name"]}
+    assert "prod-features-credit-secret" in made
+    assert not [name for name in made if "fraud" in name], "it asked for none"
+    calls = of(plan, "lambda/invocation:Invocation")
+    assert all("CREATE_ONLY" in one["lifecycleScope"] for one in calls.values())

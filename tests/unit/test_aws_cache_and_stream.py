@@ -12,9 +12,17 @@ from pydantic import ValidationError
 from components.aws.cache import Cache, CacheArgs, existing_cache
 from components.aws.placement import Placement
 from components.aws.scope import Scope
-from components.aws.settings.cache import CacheSettings, ExistingCache, long_cache_names
+from components.aws.settings.cache import (
+    CacheSettings,
+    ExistingCache,
+    long_cache_names,
+    problems_of_features,
+)
+from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.stream import ExistingStream, StreamSettings
 from components.aws.stream import Stream, StreamArgs, existing_stream, server_properties
+from components.kubernetes.feature_store_settings import online_rights
+from stacks.settings import read_file
 
 if TYPE_CHECKING:
     from conftest import Recording
@@ -36,11 +44,13 @@ ARGS: dict[str, Any] = {
 
 @pytest.fixture
 def cache(record: Record) -> Callable[..., Recording]:
-    return lambda keep=True, **settings: record(
+    return lambda keep=True, featured=(), **settings: record(
         lambda: Cache(
             "prod-cache",
             CacheArgs(
-                **{**ARGS, "keep": keep}, settings=CacheSettings(kind="elasticache", **settings)
+                **{**ARGS, "keep": keep},
+                featured=featured,
+                settings=CacheSettings(kind="elasticache", **settings),
             ),
         )
     )
@@ -87,8 +97,42 @@ def test_users_of_the_cache_log_in_by_iam_with_the_name_that_is_their_id(
     assert "authToken" not in replication
 
 
-def test_the_cache_says_what_its_users_connect_to(record: Record) -> None:
+def test_each_team_with_a_feature_store_has_a_user_whose_password_stands_nowhere(
+    cache: Callable[..., Recording],
+) -> None:
+    recording = cache(featured=("credit", "retail-credit"))
+    users = {one.inputs["userId"]: one.inputs for one in recording.of("User")}
+
+    assert users.keys() == {"falaj-prod-cache-team-credit", "falaj-prod-cache-team-retail-credit"}
+    for user in users.values():
+        # until ElastiCache is told a password nobody logs in: no role may connect as it
+        assert user["authenticationMode"] == {"type": "iam"}
+        assert not user.keys() & {"passwords", "noPasswordRequired"}
+    rights = {name.rpartition("team-")[2]: user["accessString"] for name, user in users.items()}
+    assert rights == {team: online_rights(team) for team in ("credit", "retail-credit")}
+    assert recording.the("UserGroup").inputs["userIds"] == list(users)
+
+
+def test_a_team_s_user_connects_by_no_token_of_iam(record: Record) -> None:
     settings = CacheSettings(kind="elasticache")
+    seen: list[Any] = []
+    args = CacheArgs(**ARGS, settings=settings, featured=("credit",))
+    record(lambda: seen.append(Cache("c", args).access))
+
+    assert seen[0].users == {}
+    assert seen[0].team_users.keys() == {"credit"}
+
+
+def test_a_cache_that_nobody_uses_lets_nobody_in(cache: Callable[..., Recording]) -> None:
+    recording = cache()
+    (user,) = recording.of("User")
+
+    assert user.inputs["accessString"] == "off -@all"
+    assert recording.the("UserGroup").inputs["userIds"] == [user.inputs["userId"]]
+
+
+def test_the_cache_says_what_its_users_connect_to(record: Record) -> None:
+    settings = CacheSettings(kind="elasticache", users=("features",))
     seen: list[Any] = []
     record(lambda: seen.append(Cache("c", CacheArgs(**ARGS, settings=settings)).access))
 
@@ -207,7 +251,7 @@ def test_those_of_somebody_else_are_reached_the_same_way(record: Record) -> None
     [
         (CacheSettings, {"kind": "existing"}, "existing: is needed"),
         (CacheSettings, {"existing": {"address": "x"}}, "existing: is needed"),
-        (CacheSettings, {"kind": "elasticache", "users": []}, "users: is empty"),
+        (CacheSettings, {"users": ["team-credit"]}, "users: 'team-credit' begins as"),
         (CacheSettings, {"node_type": "db.t3.micro"}, "node_type"),
         (CacheSettings, {"snapshot_window": "21:30-22:30"}, "overlaps maintenance_window"),
         (StreamSettings, {"kind": "existing"}, "existing: is needed"),
@@ -234,4 +278,17 @@ def test_names_that_are_too_long_for_elasticache_are_all_named() -> None:
     (problem,) = long_cache_names("prod", cache)
     assert problem.startswith("aws.cache.users: 'aaaaaaaa")
     assert len(long_cache_names("e" * 30, cache)) == 3
+    (team,) = long_cache_names("prod", CacheSettings(kind="elasticache"), ["credit", "t" * 20])
+    assert team.startswith("feature_store.teams.tttttttt")
     assert long_cache_names("e" * 30, CacheSettings()) == []
+
+
+def test_what_feature_stores_lack_is_told_with_the_way_out() -> None:
+    none, made = CacheSettings(), CacheSettings(kind="elasticache")
+    known = DatabaseSettings(authorities=read_file("prod").aws.database.authorities)
+
+    without_cache, without_authority = problems_of_features(none, DatabaseSettings(), ["credit"])
+    assert without_cache.startswith("aws.cache.kind: is 'none', and feature_store.teams.credit")
+    assert without_authority.startswith("aws.database.authorities: is missing")
+    assert list(problems_of_features(made, known, ["credit"])) == []
+    assert list(problems_of_features(none, DatabaseSettings(), [])) == []

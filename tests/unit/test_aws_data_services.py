@@ -117,4 +117,4 @@ def test_what_somebody_else_runs_is_used_and_not_made(record: Record) -> None:
     assert place.database is not None
     assert place.cache is not None
     assert place.stream is not None
-    assert set(place.database.consumers) == {"tracking", "feature_store"}
+    assert set(place.database.consumers) == {"tracking"}

@@ -34,6 +34,10 @@ ARGS: dict[str, Any] = {
     "log_key_arn": "arn:key:logs",
     "keep": True,
 }
+EXISTING = ExistingDatabase(
+    address="pg.bank.example",
+    administrator_arn="arn:aws:secretsmanager:me-central-1:123456789012:secret:pg",
+)
 
 
 @pytest.fixture
@@ -201,14 +205,10 @@ def test_the_administrator_is_known_by_the_entry_that_rds_made(record: Record) -
 
 
 def test_a_database_of_somebody_else_is_reached_the_same_way(record: Record) -> None:
-    existing = ExistingDatabase(
-        address="pg.bank.example",
-        administrator_arn="arn:aws:secretsmanager:me-central-1:123456789012:secret:pg",
-    )
     uri = seen(
-        record, lambda: existing_database(SCOPE, existing, {"mlflow": ("mlflow",)}).uri("mlflow")
+        record, lambda: existing_database(SCOPE, EXISTING, {"mlflow": ("mlflow",)}).uri("mlflow")
     )
-    brought = existing_database(SCOPE, existing, {"mlflow": ("mlflow",)})
+    brought = existing_database(SCOPE, EXISTING, {"mlflow": ("mlflow",)})
 
     assert uri == "postgresql://mlflow@pg.bank.example:5432/mlflow?sslmode=verify-full"
     assert brought.consumers["mlflow"].connect_arn is None
@@ -233,6 +233,36 @@ def test_the_script_lets_roles_in_by_iam_only_after_its_last_connection() -> Non
 
     assert script.rindex("\\connect") < script.index("rds_iam")
     assert not re.search(r'GRANT "\w+" TO', script)
+
+
+def test_a_feature_store_has_a_role_with_a_password_that_the_script_does_not_hold(
+    record: Record,
+) -> None:
+    brought = existing_database(SCOPE, EXISTING, {"mlflow": ("mlflow",)}, ["soft-wheat"])
+    script = brought.provisioning
+
+    assert "\\getenv verifier FEATURES_SOFT_WHEAT_VERIFIER\n" in script
+    assert "ALTER ROLE \"features_soft_wheat\" PASSWORD :'verifier';" in script
+    assert 'CREATE DATABASE "features_soft_wheat"' in script
+    assert brought.consumers.keys() == {"mlflow"}, "nobody signs in as it by IAM"
+    own: list[str] = []
+    for featured in ((), ("soft-wheat",)):
+        args = DatabaseArgs(**{**ARGS, "featured": featured})
+        record(lambda args=args: own.append(Database("prod", args).access.provisioning))
+    without, made = own
+    assert 'GRANT rds_iam TO "features_soft_wheat"' not in made
+    assert 'GRANT rds_iam TO "tracking"' in made
+    assert "PASSWORD" in made
+    assert "PASSWORD" not in without
+
+
+def test_a_role_without_a_verifier_keeps_its_password() -> None:
+    script = provisioning_sql({}, by_password={"features_wheat": ("features_wheat",)})
+    opened, closed = script.index(r"\if :{?verifier}"), script.index(r"\endif")
+
+    assert opened < script.index("PASSWORD") < closed
+    # or the next role would get this one's
+    assert opened < script.index(r"\unset verifier") < closed
 
 
 @pytest.mark.parametrize(
@@ -270,6 +300,8 @@ def test_a_name_that_is_no_identifier_gets_into_no_script(name: str) -> None:
         ({"consumers": {"a": ["x"], "b": ["x"]}}, "the database 'x' is there twice"),
         ({"consumers": {"a": []}}, "consumers.a: has no database"),
         ({"consumers": {"A": ["x"]}}, "consumers"),
+        ({"consumers": {"features_x": ["x"]}}, "'features_x' begins as the roles of feature"),
+        ({"authorities": "me-central-1-bundle.pem"}, "holds no certificates as PEM"),
         ({"backup_days": 36}, "backup_days"),
         ({"existing": {"address": "pg", "administrator_arn": "secret"}}, "administrator_arn"),
     ],

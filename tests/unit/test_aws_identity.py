@@ -67,7 +67,7 @@ OF_TEAMS = {
 EXPECTED: dict[str, dict[str, set[str]]] = {
     "tracking": {"artifacts/mlflow/": WRITE, "models/registry/": WRITE},
     "training": {
-        **dict.fromkeys(("data/lake/", "data/lake/shared/", "data/features/"), READ),
+        **dict.fromkeys(("data/lake/", "data/lake/shared/"), READ),
         "artifacts/training/": WRITE,
     },
     "serving": {
@@ -83,10 +83,6 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
     "orchestration": {
         **dict.fromkeys(("data/lake/", "data/lake/shared/"), WRITE),
         "artifacts/orchestration/": WRITE,
-    },
-    "feature-store": {
-        **dict.fromkeys(("data/lake/", "data/lake/shared/"), READ),
-        "data/features/": WRITE,
     },
     "cluster-backup": {"backups/cluster/": WRITE},
     "kyverno": {},
@@ -234,12 +230,12 @@ def test_whoever_takes_messages_can_open_them(asks: Asks) -> None:
 
 
 def test_each_consumer_signs_in_to_the_database_as_itself_alone(asks: Asks) -> None:
-    users = {"tracking": "tracking", "feature-store": "feature_store"}
+    users = {"tracking": "tracking"}
     for team in TEAMS:
         own = (f"orchestration-{team}-pages", f"orchestration-{team}-daemon", f"team-{team}")
         users |= dict.fromkeys(own, f"orchestration_{team}")
     for role in EXPECTED:
-        for user in (*set(users.values()), "orchestration", "orchestration_other", "postgres"):
+        for user in (*set(users.values()), "orchestration", "features_credit", "postgres"):
             arn = SCOPE.arn("rds-db", f"dbuser:db-ABCDEFGHIJ/{user}")
             assert asks.allows(role, "rds-db:connect", arn) == (users.get(role) == user), role
 

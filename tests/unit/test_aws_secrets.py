@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore import validate
 from moto import mock_aws
 from policy_decision import Request, decide, verdict
 
@@ -167,6 +171,161 @@ def test_each_secret_says_what_it_is_for() -> None:
         assert len(secret.purpose) > 20
 
 
+# --- those of feature stores ----------------------------------------------------------------------
+
+ONLINE = "teams/credit/features-online-password"
+
+
+def with_features(record: Record) -> Recording:
+    return build(record, cache_users={"credit": "falaj-dev-cache-team-credit"})
+
+
+def test_a_team_with_a_feature_store_has_both_passwords_in_its_folder(record: Record) -> None:
+    names = {one.inputs["name"] for one in with_features(record).of("Secret")}
+
+    assert names - {f"falaj-dev/{noun}" for noun in generated(["credit"])} == {
+        f"falaj-dev/{ONLINE}",
+        "falaj-dev/teams/credit/features-registry-password",
+    }
+    assert generated(["credit", "fraud"], ["credit"]).keys() >= {ONLINE}
+    assert not [noun for noun in generated(["credit", "fraud"], ["credit"]) if "fraud/feat" in noun]
+
+
+def test_the_function_knows_whose_password_is_a_user_s_of_the_cache(record: Record) -> None:
+    function = with_features(record).the("Function")
+
+    assert json.loads(function.inputs["environment"]["variables"]["CACHE_USERS"]) == {
+        f"falaj-dev/{ONLINE}": "falaj-dev-cache-team-credit"
+    }
+
+
+def test_the_function_changes_those_users_of_the_cache_and_no_others(record: Record) -> None:
+    own = with_features(record).the("RolePolicy").inputs["policy"]
+
+    def allowed(policy: str, user: str, action: str = "elasticache:ModifyUser") -> bool:
+        request = Request(
+            action=action,
+            resource=SCOPE.arn("elasticache", f"user:{user}"),
+            principal=SCOPE.role_arn(WRITER),
+        )
+        return verdict(policy, request) == "allowed"
+
+    assert allowed(own, "falaj-dev-cache-team-credit")
+    assert not allowed(own, "falaj-dev-cache-team-fraud")
+    assert not allowed(own, "falaj-dev-cache-team-credit", "elasticache:DeleteUser")
+    without = build(record).the("RolePolicy").inputs["policy"]
+    assert not allowed(without, "falaj-dev-cache-team-credit")
+
+
+class Cache:
+    """Stands in for ElastiCache: what it was told, and how often it was busy before."""
+
+    class exceptions:  # noqa: N801 as boto3 has it
+        class InvalidUserStateFault(Exception):  # noqa: N818
+            pass
+
+    def __init__(self, busy: int = 0) -> None:
+        self.busy, self.told = busy, list[Any]()
+
+    def modify_user(self, **told: Any) -> None:
+        self.busy -= 1
+        if self.busy >= 0:
+            raise self.exceptions.InvalidUserStateFault
+        self.told.append(told)
+
+
+@pytest.fixture
+def cache(manager: Any, monkeypatch: pytest.MonkeyPatch) -> Cache:
+    stand_in = Cache(busy=2)
+    clients = {"secretsmanager": manager, "elasticache": stand_in}
+    monkeypatch.setattr(secret_values.boto3, "client", lambda name, **_: clients[name])
+    monkeypatch.setattr(secret_values, "PAUSE_SECONDS", 0)
+    monkeypatch.setenv("CACHE_USERS", json.dumps({f"falaj-dev/{ONLINE}": "team-credit"}))
+    return stand_in
+
+
+def test_the_cache_is_told_a_password_and_keeps_the_one_before(cache: Cache, manager: Any) -> None:
+    name = f"falaj-dev/{ONLINE}"
+    manager.create_secret(Name=name)
+    secret_values.handler({"SecretId": name}, None)
+    first = value(manager, name)
+    secret_values.handler({"SecretId": name, "replace": True}, None)
+    second = value(manager, name)
+
+    assert [(one["UserId"], one["AuthenticationMode"]) for one in cache.told] == [
+        ("team-credit", {"Type": "password", "Passwords": [first]}),
+        ("team-credit", {"Type": "password", "Passwords": [second, first]}),
+    ]
+
+
+def test_a_cache_that_refuses_leaves_the_secret_as_it_was(cache: Cache, manager: Any) -> None:
+    name = f"falaj-dev/{ONLINE}"
+    manager.create_secret(Name=name)
+    cache.busy = secret_values.TRIES
+    with pytest.raises(Cache.exceptions.InvalidUserStateFault):
+        secret_values.handler({"SecretId": name}, None)
+    assert "AWSCURRENT" not in str(manager.describe_secret(SecretId=name))
+
+    assert secret_values.handler({"SecretId": name}, None)["done"] == "first value"
+    assert len(cache.told) == 1
+
+
+def test_no_other_secret_is_told_to_the_cache(cache: Cache, manager: Any) -> None:
+    manager.create_secret(Name="falaj-dev/teams/credit/ray-token")
+    secret_values.handler({"SecretId": "falaj-dev/teams/credit/ray-token"}, None)
+
+    assert cache.told == []
+
+
+def test_what_elasticache_is_told_is_what_its_api_takes() -> None:
+    """By the description of the API that `boto3` itself brings."""
+    client = boto3.client("elasticache", region_name=REGION)
+    shape = client.meta.service_model.operation_model("ModifyUser").input_shape
+    told = {"UserId": "one", "AuthenticationMode": {"Type": "password", "Passwords": ["a", "b"]}}
+
+    assert validate.ParamValidator().validate(told, shape).has_errors() is False
+    told["AuthenticationMode"] = {"Kind": "password"}
+    assert validate.ParamValidator().validate(told, shape).has_errors() is True
+    assert client.exceptions.InvalidUserStateFault
+
+
+def test_a_database_is_told_a_verifier_by_which_nobody_signs_in(manager: Any) -> None:
+    """The exchange of RFC 7677, section 3: whoever knows the password is known by the verifier."""
+    salt, said = (
+        base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="),
+        (
+            b"n=user,r=rOprNGfwEbeRWgbNEkqO,"
+            b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,"
+            b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+        ),
+    )
+    proof = base64.b64decode("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
+    kind, with_salt, keys = secret_values.verifier("pencil", salt).split("$")
+    stored, server = (base64.b64decode(key) for key in keys.split(":"))
+
+    assert (kind, with_salt) == ("SCRAM-SHA-256", "4096:W22ZaJ0SNY7soEsUEjb6gQ==")
+    signature = hmac.digest(stored, said, "sha256")
+    client_key = bytes(a ^ b for a, b in zip(proof, signature, strict=True))
+    assert hashlib.sha256(client_key).digest() == stored
+    assert base64.b64encode(hmac.digest(server, said, "sha256")) == (
+        b"6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
+    )
+
+
+def test_the_answer_holds_the_verifier_and_not_the_password(manager: Any) -> None:
+    manager.create_secret(Name="falaj-dev/x")
+    secret_values.handler({"SecretId": "falaj-dev/x"}, None)
+    password = value(manager, "falaj-dev/x")
+    asked = {"SecretId": "falaj-dev/x", "verifier": True}
+    answer = secret_values.handler(asked, None)
+    salt = base64.b64decode(answer["verifier"].split("$")[1].partition(":")[2])
+
+    assert answer["verifier"] == secret_values.verifier(password, salt)
+    assert password not in json.dumps(answer)
+    assert answer != secret_values.handler(asked, None), "each has a salt of its own"
+    assert value(manager, "falaj-dev/x") == password
+
+
 # --- the function, on a stand-in for Secrets Manager ----------------------------------------------
 
 
@@ -181,7 +340,7 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def value(manager: Any, secret: str, stage: str = "AWSCURRENT") -> str:
     text = manager.get_secret_value(SecretId=secret, VersionStage=stage)["SecretString"]
-    return str(json.loads(text)["value"])
+    return str(text)
 
 
 def test_a_new_secret_gets_a_value_once_and_nobody_is_told_it(

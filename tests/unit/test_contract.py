@@ -34,11 +34,37 @@ def test_a_field_of_a_later_minor_version_is_no_obstacle() -> None:
     assert PlatformOutputs.parse(later).contract_version == "1.7"
 
 
-def test_nor_is_one_within_what_a_team_has() -> None:
-    team = {"namespace": "credit", "cpu_quota": 1, "memory_quota_gib": 1, "gpu_quota": 0}
-    later = OUTPUTS | {"capabilities": ["tenancy", "tracking"]}
-    later |= {"teams": {"credit": team | {"vector_store": "http://x"}}}
+TEAM: dict[str, Any] = {
+    "namespace": "credit", "cpu_quota": 1, "memory_quota_gib": 1, "gpu_quota": 0
+}  # fmt: skip
+
+
+def test_a_later_field_of_a_team_is_no_obstacle_either() -> None:
+    teams = {"credit": TEAM | {"vector_store_url": "http://x"}}
+    later = OUTPUTS | {"capabilities": ["tracking", "tenancy"], "teams": teams}
     assert (PlatformOutputs.parse(later).teams or {})["credit"].namespace == "credit"
+
+
+def test_features_are_a_team_s_own_and_who_has_none_is_told() -> None:
+    url = "http://features.credit.svc:6566"
+    teams = {"credit": TEAM | {"feature_server_url": url}, "fraud": TEAM}
+    outputs = PlatformOutputs.parse(
+        OUTPUTS | {"capabilities": ["tracking", "tenancy"], "teams": teams}
+    )
+
+    assert outputs.features_of("credit") == url
+    with pytest.raises(ContractError, match=r"fraud has no feature store .* one: credit"):
+        outputs.features_of("fraud")
+    with pytest.raises(ContractError, match="dates is no team"):
+        outputs.features_of("dates")
+    with pytest.raises(ContractError, match="has no tenancy"):
+        PlatformOutputs.parse(OUTPUTS).features_of("credit")
+
+
+def test_a_team_s_features_promise_nothing_to_readers_of_the_field_before() -> None:
+    # who requires the capability reads the field that only the first versions meant to fill
+    teams = {"credit": TEAM | {"feature_server_url": "http://x"}}
+    assert capabilities_of({"teams": teams}) == ["tenancy"]
 
 
 def test_another_major_version_is_refused() -> None:

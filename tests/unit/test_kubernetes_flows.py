@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from network_evaluation import Pod, allowed
 
+from components.kubernetes.feature_store import PORT as FEATURES
 from components.kubernetes.flows import (
     FLOWS,
     GATEWAYS,
@@ -191,6 +192,15 @@ def test_one_teams_pods_never_reach_anothers() -> None:
             for policies_of in RENDERED.values():
                 assert not allowed(policies_of, pods(name)["credit"], pods(other)["fraud"], port)
                 assert allowed(policies_of, pods(name)["credit"], pods(other)["credit"], port)
+
+
+def test_features_are_read_by_the_team_s_own_pods_alone() -> None:
+    server = pods(TEAM)["fraud"]
+    for policies_of in RENDERED.values():
+        assert allowed(policies_of, pods(TEAM)["fraud"], server, FEATURES)
+        for other in (*pods(TEAM).values(), *(pods(part)[part] for part in PLATFORM)):
+            if other.namespace != "fraud":
+                assert not allowed(policies_of, other, server, FEATURES), other.namespace
 
 
 def test_without_the_first_policy_a_namespace_would_be_open() -> None:

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from pulumi.runtime import rpc
+from pydantic import ValidationError
 
 from components.images import Lock, made_up
 from components.kubernetes import owner
 from components.kubernetes.kubeconfig import Kubeconfig, KubeconfigError
-from components.kubernetes.layer_settings import LayerSettings
+from components.kubernetes.layer_settings import LayerError, LayerSettings, problems_of_layer
 from components.kubernetes.place import KubernetesPlace, KubernetesPlaceArgs
 from components.kubernetes.place_settings import KubernetesSettings
 from components.kubernetes.pools import GPU, placing
 from stacks import cluster_access
 from stacks.cluster_access import ClusterAccessError
+from stacks.environment import ROOT
 from stacks.settings import SettingsError, parse
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 Record = Callable[[Callable[[], object]], "Recording"]
 
+EXAMPLE = ROOT / "docs" / "examples" / "existing-cluster" / "Pulumi.site.yaml"
 CLUSTER: dict[str, Any] = {
     "registry": "harbor.bank.example",
     "pools": {
@@ -312,3 +315,122 @@ def test_alerts_get_out_to_the_organisation_alone(record: Record) -> None:
         for peer in rule["to"]
     }
     assert reached == {"10.80.1.0/24"}
+
+
+# --- feature stores of teams ----------------------------------------------------------------------
+
+GIVEN: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())["config"]
+LAYER: dict[str, Any] = {
+    "teams": TEAMS | {"fraud": TEAMS["credit"]},
+    "operators": {"installed": {"metrics-server": "comes with the distribution"}},
+    "storage_classes": GIVEN["falaj:storage_classes"],
+    "training": {"encryption": "none"},
+    "feature_store": {"teams": {"credit": {}}},
+}
+
+
+def with_features(record: Record, layer: dict[str, Any] = LAYER) -> Recording:
+    given = {"features": GIVEN["falaj:kubernetes"]["features"]}
+    args = KubernetesPlaceArgs(
+        environment="dev",
+        kubernetes=KubernetesSettings.model_validate(CLUSTER | given),
+        layer=LayerSettings.model_validate(layer),
+        kubeconfig=kubeconfig(),
+        lock=made_up(Lock()),
+    )
+    return record(lambda: KubernetesPlace("site", args))
+
+
+def test_the_team_that_asks_has_a_feature_store_on_what_the_site_gives_it(record: Record) -> None:
+    made = with_features(record)
+    (server,) = [one for one in made.of("Deployment") if "features" in one.name]
+    files = made.the("ConfigMap", "site-features-credit-files").inputs["data"]
+    said = yaml.safe_load(files["feature_store.yaml"])
+    (container,) = server.inputs["spec"]["template"]["spec"]["containers"]
+    keys = {
+        one["valueFrom"]["secretKeyRef"]["key"] for one in container["env"] if "valueFrom" in one
+    }
+
+    assert server.inputs["metadata"]["namespace"] == "credit"
+    assert container["image"].startswith("harbor.bank.example/falaj/")
+    assert said["registry"]["path"].startswith(
+        "postgresql+psycopg://features_credit@db.bank.example:5432/features_credit?"
+    )
+    assert said["online_store"]["connection_string"].startswith("cache.bank.example:6379,ssl=true")
+    assert {"database.pem", "online.pem"} <= files.keys()
+    # somebody else puts the Secret there
+    assert not made.of("ExternalSecret")
+    assert keys == {"registry-password", "online-password", "access-key-id", "secret-access-key"}
+
+
+def test_nobody_has_a_feature_store_who_asks_for_none(record: Record) -> None:
+    made = with_features(record, LAYER | {"feature_store": {}})
+    assert not [one.name for one in made.resources if "features" in one.name]
+
+
+def test_a_team_that_the_site_has_nothing_for_is_told(record: Record) -> None:
+    with pytest.raises(LayerError, match=r"fraud: this place names no database .*features\.<team>"):
+        with_features(record, LAYER | {"feature_store": {"teams": {"fraud": {}}}})
+
+
+@pytest.mark.parametrize(
+    ("layer", "problem"),
+    [
+        ({"feature_store": {"teams": {"dates": {}}}}, "feature_store.teams.dates: is no team"),
+        (
+            {"feature_store": {"teams": {"credit": {"max_replicas": 40}}}},
+            "feature_store.teams.credit.max_replicas: 40 need 20 of teams.credit.cpu_quota",
+        ),
+        (
+            {"feature_store": {"teams": {"credit": {}}}, "operators": None},
+            "feature_store: needs the operators of others: add operators: {}",
+        ),
+    ],
+)
+def test_a_feature_store_that_cannot_be_is_told_before_anything_is_made(
+    layer: dict[str, Any], problem: str
+) -> None:
+    found = list(problems_of_layer("dev", LayerSettings.model_validate(LAYER | layer)))
+    assert [one for one in found if one.startswith(problem)], found
+
+
+def test_one_that_can_be_has_no_problem() -> None:
+    assert list(problems_of_layer("dev", LayerSettings.model_validate(LAYER))) == []
+
+
+@pytest.mark.parametrize(
+    ("noun", "change", "problem"),
+    [
+        ("registry_uri", {"online_user": "features-fraud"}, "is the database of credit too"),
+        ("online_user", {"registry_uri": "postgresql://f@db.bank.example/f"}, "is the user of"),
+    ],
+)
+def test_two_teams_share_no_database_and_no_user(
+    noun: str, change: dict[str, Any], problem: str
+) -> None:
+    credit = GIVEN["falaj:kubernetes"]["features"]["credit"]
+    apart = {"online_user": "f", "registry_uri": "postgresql://f@db.bank.example/f"}
+
+    def given(fraud: dict[str, Any]) -> KubernetesSettings:
+        features = {"credit": credit, "fraud": credit | fraud}
+        return KubernetesSettings.model_validate(CLUSTER | {"features": features})
+
+    assert given(apart).features["fraud"].online_port == 6379
+    with pytest.raises(ValidationError, match=rf"features\.fraud\.{noun}: .* {problem}"):
+        given(change)
+
+
+@pytest.mark.parametrize(
+    ("noun", "value"),
+    [
+        ("registry_uri", "postgresql://features:secret@db.bank.example/features"),
+        ("registry_uri", "postgresql://features@db.bank.example/features?sslmode=disable"),
+        ("endpoint", "http://s3.bank.example"),
+        ("authorities", "bank.pem"),
+        ("online_user", "a,password=b"),
+    ],
+)
+def test_a_store_that_is_said_wrong_is_refused(noun: str, value: str) -> None:
+    credit = GIVEN["falaj:kubernetes"]["features"]["credit"] | {noun: value}
+    with pytest.raises(ValidationError, match=noun):
+        KubernetesSettings.model_validate(CLUSTER | {"features": {"credit": credit}})

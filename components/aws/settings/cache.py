@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.windows import window_problems
 from components.section import Name, Section
 
 LONGEST_NAME = 40
 """Characters of the id of a replication group or a user, by ElastiCache's limit."""
+
+
+TEAM = "team-"
+"""How the users of teams' feature stores begin."""
 
 
 class ExistingCache(Section):
@@ -37,8 +43,9 @@ class CacheSettings(Section):
     """Daily, UTC."""
     maintenance_window: str = "Sun:21:00-Sun:22:00"
     """Weekly, UTC."""
-    users: tuple[Name, ...] = ("features",)
-    """Who logs in, by IAM."""
+    users: tuple[Name, ...] = ()
+    """Who logs in by IAM and reaches every key, beside each feature store's user, which reaches the
+    keys of its team."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -47,22 +54,50 @@ class CacheSettings(Section):
         )
         if (self.kind == "existing") != (self.existing is not None):
             problems.append("existing: is needed with kind 'existing', and only then")
-        if self.kind == "elasticache" and not self.users:
-            problems.append("users: is empty, so nobody could log in")
+        problems += [
+            f"users: {user!r} begins as the users of feature stores do"
+            for user in self.users
+            if user.startswith(TEAM)
+        ]
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
 
-def long_cache_names(environment: str, cache: CacheSettings) -> list[str]:
-    """The problem of each name in ElastiCache that would be too long."""
+def long_cache_names(
+    environment: str, cache: CacheSettings, featured: Iterable[str] = ()
+) -> list[str]:
+    """The problem of each name in ElastiCache that would be too long; `featured` are the teams with
+    a feature store."""
     if cache.kind != "elasticache":
         return []
+    users = {f"aws.cache.users: {user!r}": user for user in cache.users} | {
+        f"feature_store.teams.{team}": f"{TEAM}{team}" for team in featured
+    }
     names = {"environment": f"falaj-{environment}-cache"} | {
-        f"aws.cache.users: {user!r}": f"falaj-{environment}-cache-{user}" for user in cache.users
+        what: f"falaj-{environment}-cache-{user}" for what, user in users.items()
     }
     return [
         f"{what}: {name} would have {len(name)} characters; ElastiCache takes {LONGEST_NAME}"
         for what, name in names.items()
         if len(name) > LONGEST_NAME
     ]
+
+
+def problems_of_features(
+    cache: CacheSettings, database: DatabaseSettings, featured: Iterable[str]
+) -> Iterator[str]:
+    """What feature stores lack of what stands under them on AWS."""
+    teams = [f"feature_store.teams.{team}" for team in featured]
+    if not teams:
+        return
+    if cache.kind != "elasticache":
+        yield (
+            f"aws.cache.kind: is {cache.kind!r}, and {', '.join(teams)} needs a cache whose users "
+            "are made here: say 'elasticache', or take the team out"
+        )
+    if database.authorities is None:
+        yield (
+            f"aws.database.authorities: is missing, and {', '.join(teams)} verifies the database's "
+            "certificate by it: name the bundle of the region, as PEM"
+        )

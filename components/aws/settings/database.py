@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from components.aws.settings.windows import window_problems
+from components.kubernetes.tracking_settings import Certificates
 from components.section import Name, Section
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -17,18 +18,23 @@ Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")
 RESERVED = frozenset({"postgres", "template0", "template1", "rdsadmin", "falaj", "public"})
 ADMINISTRATOR = "falaj"
 """The master user, who makes databases and roles and owns no application's data."""
-
+FEATURES = "features_"
+"""How the roles and databases of teams' feature stores begin."""
 
 _CONSUMERS = {
     # MLflow's users are not where its runs are: each has a schema version of its own
     "tracking": ("tracking", "tracking_users"),
-    "feature_store": ("feature_store",),
 }
 
 
 def role_of_team(part: str, team: str) -> str:
     """The role of a team's own `part`, and its database; PostgreSQL takes no hyphen unquoted."""
     return f"{part}_{team}".replace("-", "_")
+
+
+def features_role(team: str) -> str:
+    """The role of a team's feature store, and its database."""
+    return role_of_team("features", team)
 
 
 class ExistingDatabase(Section):
@@ -76,6 +82,10 @@ class DatabaseSettings(Section):
         default_factory=lambda: dict(_CONSUMERS)
     )
     """Role → its databases; those of parts that each team has for itself come with the team."""
+    authorities: Certificates | None = None
+    """PEM of who signs the database's certificate: for RDS the bundle of the region, from
+    ``https://truststore.pki.rds.amazonaws.com/<region>/<region>-bundle.pem``. Feature stores need
+    it."""
 
     def with_teams(self, part: str, teams: Iterable[str]) -> Self:
         """The same with a role and a database of that name for `part` of each of `teams`.
@@ -103,6 +113,8 @@ class DatabaseSettings(Section):
             )
         databases = [database for owned in self.consumers.values() for database in owned]
         for name in (*self.consumers, *databases):
+            if name.startswith(FEATURES):
+                problems.append(f"consumers: {name!r} begins as the roles of feature stores do")
             if name in RESERVED or name.startswith(("pg_", "rds_")):
                 problems.append(f"consumers: {name!r} is a name of PostgreSQL or RDS itself")
             if databases.count(name) > 1:

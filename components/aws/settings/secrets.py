@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import Field
 
+from components.kubernetes.feature_store_settings import (
+    ONLINE_PASSWORD,
+    REGISTRY_PASSWORD,
+    secret_in_store,
+)
 from components.section import Section
 
 
@@ -60,17 +65,38 @@ TEAM_SECRETS: Mapping[str, Generated] = {
     ),
 }
 
+FEATURE_SECRETS: Mapping[str, Generated] = {
+    secret_in_store(REGISTRY_PASSWORD): Generated(
+        purpose="the team's feature store signs in to its registry, a database, with it",
+        rotates=False,
+    ),
+    secret_in_store(ONLINE_PASSWORD): Generated(
+        purpose="the team's feature store signs in to the cache with it, or with the one before",
+        # the cache takes two, but Feast reads one, when it starts
+        rotates=False,
+    ),
+}
+"""Those of a team that has a feature store."""
 
-def generated(teams: Iterable[str]) -> dict[str, Generated]:
-    """The noun of every secret of an environment → what for."""
+
+def generated(teams: Iterable[str], featured: Collection[str] = ()) -> dict[str, Generated]:
+    """The noun of every secret of an environment → what for; `featured` are the teams that have a
+    feature store."""
     return {
         **PLATFORM_SECRETS,
         **{
             f"teams/{team}/{noun}": secret
             for team in teams
-            for noun, secret in TEAM_SECRETS.items()
+            for noun, secret in (
+                {**TEAM_SECRETS, **(FEATURE_SECRETS if team in featured else {})}
+            ).items()
         },
     }
+
+
+def online_password(team: str) -> str:
+    """The noun of the secret with the password of a team's user of the cache."""
+    return f"teams/{team}/{secret_in_store(ONLINE_PASSWORD)}"
 
 
 FILLED: Mapping[str, str] = {

@@ -51,7 +51,12 @@ template: Any = {
                     {
                         "name": "MLFLOW_TRACKING_URI",
                         "value": platform.get_output("tracking_uri").apply(lambda uri: uri or ""),
-                    }
+                    },
+                    {
+                        # empty where the team asked for no feature store
+                        "name": "FEATURE_SERVER_URL",
+                        "value": mine.apply(lambda one: one.get("feature_server_url") or ""),
+                    },
                 ],
                 "resources": {
                     "requests": {"cpu": "500m", "memory": "1Gi"},
