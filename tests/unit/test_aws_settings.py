@@ -16,7 +16,7 @@ from components.aws.settings.node_pool import NodePoolSettings
 from components.aws.versions import Operator, newest, problems_of_add_ons, versions
 from components.images import read_catalogue
 from components.kubernetes.operator_table import OPERATORS
-from stacks.settings import Settings, SettingsError, parse
+from stacks.settings import Settings, SettingsError, parse, read_file
 
 SYSTEM = {"kind": "cpu", "instance_types": ["m6i.large"], "min_nodes": 2, "max_nodes": 3}
 GPU = {"kind": "gpu", "instance_types": ["g5.xlarge"], "max_nodes": 2}
@@ -65,6 +65,17 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 def test_the_settings_that_the_others_are_changed_from_are_sound() -> None:
     assert prod(SOUND).aws is not None
+
+
+def test_a_feature_store_is_refused_where_nothing_stands_under_it() -> None:
+    asked = {"teams": {"credit": {}}, "feature_store": {"teams": {"credit": {}}}}
+    authorities = read_file("prod").aws.database.authorities
+    signed = changed("database", {"authorities": authorities})
+
+    assert any(one.startswith("falaj:aws.database.authorities") for one in problems(SOUND, **asked))
+    found = problems(signed | {"cache": {"kind": "none"}}, **asked)
+    assert any(one.startswith("falaj:aws.cache.kind: is 'none'") for one in found), found
+    assert not any("authorities" in one for one in found)
 
 
 @pytest.mark.parametrize(
