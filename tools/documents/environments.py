@@ -66,6 +66,8 @@ def of_profiles() -> tuple[Settings, ...]:
     """
     content = yaml.safe_load((CONFIG_DIRECTORY / "Pulumi.prod.yaml").read_text(encoding="utf-8"))
     raw = {key.partition(":")[2]: value for key, value in content["config"].items()}
+    # it stands on a cache, which one of them has not
+    raw.pop("feature_store", None)
     for name in _profile_names():
         raw = _without(raw, yaml.safe_load((PROFILES / f"{name}.yaml").read_text(encoding="utf-8")))
     return tuple(
