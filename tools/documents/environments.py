@@ -205,6 +205,8 @@ def _shown(value: Any) -> str:
             return _named(value)
         case tuple() | list() | frozenset():
             return ", ".join(_shown(one) for one in value) or "none"
+        case str() if value.startswith("-----BEGIN"):
+            return "a certificate"
         case _:
             first, more, _ = str(value).partition("\n")
             return cell(f"{first} …" if more else first)
