@@ -41,7 +41,7 @@ def cost(
     if aws is None:
         raise CostError(f"{stack} is not on AWS: it costs what your machine costs")
     table = prices()
-    lines = estimate(aws, table, settings.teams)
+    lines = estimate(aws, table, settings.teams, settings.feature_store.teams)
     least, most = total(lines)
     missing = unpriced(lines)
     not_counted = [*LEFT_OUT, *NOT_COUNTED.values()]

@@ -89,8 +89,14 @@ LEFT_OUT = (
 """What no resource of the plan stands for, and is not counted either."""
 
 
-def estimate(aws: AwsSettings, table: Prices, teams: Collection[str] = ()) -> list[Line]:
-    """Lines for each part of the environment of `aws` that is paid for by time, size or use."""
+def estimate(
+    aws: AwsSettings,
+    table: Prices,
+    teams: Collection[str] = (),
+    featured: Collection[str] = (),
+) -> list[Line]:
+    """Lines for each part of the environment of `aws` that is paid for by time, size or use;
+    `featured` are the teams with a feature store."""
     return [
         *_cluster(aws, table),
         *_network(aws, table),
@@ -103,7 +109,7 @@ def estimate(aws: AwsSettings, table: Prices, teams: Collection[str] = ()) -> li
         *_storage(aws, table),
         *_images(aws, table),
         _keys(aws, table, teams),
-        _secrets(aws, table, teams),
+        _secrets(aws, table, generated(teams, featured)),
         *_audit(aws, table),
         *_backup(aws, table),
         *_logs(aws, table),
@@ -259,8 +265,8 @@ def _keys(aws: AwsSettings, table: Prices, teams: Collection[str]) -> Line:
     )
 
 
-def _secrets(aws: AwsSettings, table: Prices, teams: Collection[str]) -> Line:
-    ours = len(generated(teams)) + (len(aws.backup.targets()) if aws.backup.own else 0)
+def _secrets(aws: AwsSettings, table: Prices, made: Collection[str]) -> Line:
+    ours = len(made) + (len(aws.backup.targets()) if aws.backup.own else 0)
     # RDS keeps the password that it makes for the database's administrator
     administrator = aws.database.existing is None and _own_ground(aws)
     # of the way in: the bank's certificate authority

@@ -91,7 +91,7 @@ def test_the_estimate_counts_what_there_is(
 ) -> None:
     numbers = [
         int(line.what.split(" ", 1)[0])
-        for line in estimate(aws_of(prod), prices(), prod.teams)
+        for line in estimate(aws_of(prod), prices(), prod.teams, prod.feature_store.teams)
         if line.part == part and re.match(r"\d+ (metrics|images|secrets)", line.what)
     ]
 

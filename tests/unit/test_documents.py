@@ -84,8 +84,9 @@ def test_every_output_says_what_it_means(model: type[BaseModel]) -> None:
 
 def test_the_page_of_outputs_has_each_once_and_marks_secrets_and_who_fills_it() -> None:
     text = outputs.document({"dev": {"artifact_uri"}})
+    of_all = text.partition("\n## SupervisorTarget")[0]
     for name in PlatformOutputs.model_fields:
-        assert text.count(f"| `{name}` | ") == 1, name
+        assert of_all.count(f"| `{name}` | ") == 1, name
     assert "\n| `artifacts` | `artifact_uri` | text | `s3://bucket` for models and rep" in text
     assert "| `ray_token` | text | What Ray asks of its clients. | yes |  |" in text
     assert "\n| `tenancy` | `teams` |" in text

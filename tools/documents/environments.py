@@ -205,11 +205,11 @@ def _shown(value: Any) -> str:
             return _named(value)
         case tuple() | list() | frozenset():
             return ", ".join(_shown(one) for one in value) or "none"
-        case str() if value.startswith("-----BEGIN"):
-            return "a certificate"
         case _:
             first, more, _ = str(value).partition("\n")
             return cell(f"{first} …" if more else first)
+            text = str(value)
+            return "a certificate" if text.startswith("-----BEGIN") else cell(text)
 
 
 def _said(section: BaseModel) -> list[str]:
