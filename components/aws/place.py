@@ -172,7 +172,7 @@ class AwsPlace(pulumi.ComponentResource):
                 identities,
                 team_keys,
                 self._given(keys, network, compute)
-                | {"identified": list(identities.associations.values())},
+                | {"identified": list(identities.associations.values())}
                 | {"features": self._feature_backends(compute, team_keys)},
             )
         elif args.layer.teams:

@@ -208,8 +208,6 @@ def _shown(value: Any) -> str:
         case _:
             first, more, _ = str(value).partition("\n")
             return cell(f"{first} …" if more else first)
-            text = str(value)
-            return "a certificate" if text.startswith("-----BEGIN") else cell(text)
 
 
 def _said(section: BaseModel) -> list[str]:
