@@ -10,6 +10,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 import pytest
 from pulumi.runtime import mocks
+from rule_cases import run
 
 from components.aws.disks import ebs_disks
 from components.aws.karpenter_objects import NodePlace, node_class, node_pools
@@ -22,9 +23,9 @@ from components.kubernetes.gpu import GpuPlugin, GpuPluginArgs
 from components.kubernetes.secret_stores import SecretsManager, SecretStores, SecretStoresArgs
 from components.kubernetes.storage_classes import StorageClasses, StorageClassesArgs
 from components.kubernetes.storage_classes_settings import StorageClassesSettings
+from policies.common.configuration import parsed
 from policies.common.resources import Resource
-from policies.common.rule import check
-from policies.packs import RULES
+from policies.packs import CONFIGURATIONS, RULES
 
 Record = Callable[[Callable[[], object]], Any]
 
@@ -150,12 +151,20 @@ def seen(record: Record) -> list[Resource]:
     ]
 
 
+PROD = parsed((CONFIGURATIONS / "prod.json").read_text())
+"""What prod asks of the rules."""
+
+
 def failed(resources: list[Resource]) -> set[str]:
-    return {one.rule.name for one in check(RULES, lambda _: resources) if one.outcome == "failed"}
+    return {
+        one.rule.name
+        for one in run(RULES, *resources, configuration=PROD)
+        if one.outcome == "failed"
+    }
 
 
 def test_the_packs_have_nothing_against_the_services(seen: list[Resource]) -> None:
-    about = [one.rule.name for one in check(RULES, lambda _: seen) if one.applicable]
+    about = [one.rule.name for one in run(RULES, *seen, configuration=PROD) if one.applicable]
     assert {"disk-uses-customer-key", "instance-metadata-is-v2-only"} <= set(about)
     assert not failed(seen)
 
