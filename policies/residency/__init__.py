@@ -1,6 +1,24 @@
 """The pack that keeps data in the country."""
 
-from policies.residency import regions
+from policies.residency import (
+    copies,
+    deliveries,
+    endpoints,
+    inference,
+    networks,
+    regions,
+    values,
+    worldwide,
+)
 
 NAME = "falaj-residency"
-RULES = regions.RULES
+RULES = (
+    *regions.RULES,
+    *endpoints.RULES,
+    *values.RULES,
+    *copies.RULES,
+    *worldwide.RULES,
+    *networks.RULES,
+    *deliveries.RULES,
+    *inference.RULES,
+)

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
-from policies.common.resources import UNKNOWN, Resource, is_missing
+from policies.common.arns import arn_of
+from policies.common.resources import ABSENT, UNKNOWN, Resource, is_missing
 from policies.common.rule import Finding, Parameters, Rule, pending
 
 _PROVIDER = "pulumi:providers:aws"
@@ -25,19 +26,20 @@ class Regions(Parameters):
 
 def provider_region(provider: Resource, parameters: Regions) -> Iterator[Finding]:
     """An absent region would let the environment decide where data goes."""
-    yield from _judge(provider, "region", provider.at("region"), parameters)
+    yield from judged(provider, "region", provider.at("region"), parameters)
 
 
 def resource_region(resource: Resource, parameters: Regions) -> Iterator[Finding]:
     """Since major version 7 a resource's own region overrides that of its provider."""
     region = resource.at("region")
-    if not is_missing(region):
-        yield from _judge(resource, "region", region, parameters)
+    # one type has blocks of that name, of the regions that it copies to
+    if not is_missing(region) and not isinstance(region, list):
+        yield from judged(resource, "region", region, parameters)
     elif resource.provider is not None:
         where = f"region (from its provider '{resource.provider.name}')"
-        yield from _judge(resource, where, resource.provider.at("region"), parameters)
+        yield from judged(resource, where, resource.provider.at("region"), parameters)
     else:
-        yield from _judge(resource, "region", region, parameters)
+        yield from judged(resource, "region", region, parameters)
 
 
 def explicit_provider(resource: Resource, _: Parameters) -> Iterator[Finding]:
@@ -53,9 +55,9 @@ def key_region(key: Resource, parameters: Regions) -> Iterator[Finding]:
     """A multi-Region key, or a replica of one abroad, can be used where nobody may decrypt."""
     if key.type in _REPLICAS:
         primary = key.at("primaryKeyArn")
-        parts = str(primary).split(":")
-        region = UNKNOWN if primary is UNKNOWN else parts[3] if len(parts) > 3 else None
-        yield from _judge(key, "region of primaryKeyArn", region, parameters)
+        arn = arn_of(primary)
+        region = UNKNOWN if primary is UNKNOWN else arn.region if arn else None
+        yield from judged(key, "region of primaryKeyArn", region, parameters)
         yield from resource_region(key, parameters)
         return
     multiple = key.at("multiRegion")
@@ -66,7 +68,20 @@ def key_region(key: Resource, parameters: Regions) -> Iterator[Finding]:
         yield Finding(resource=key, where="multiRegion", what=what)
 
 
-def _judge(resource: Resource, where: str, region: Any, parameters: Regions) -> Iterator[Finding]:
+def region_of(resource: Resource, *, output: bool = False) -> Any:
+    """The region that a resource is in; `UNKNOWN` or `ABSENT` where nobody says.
+
+    An `output` that is not known yet and refers to nothing was no input: it is the provider's.
+    """
+    region = resource.at("region")
+    made_up = output and region is UNKNOWN and not resource.references.get("region")
+    if not made_up and not is_missing(region):
+        return region
+    return ABSENT if resource.provider is None else resource.provider.at("region")
+
+
+def judged(resource: Resource, where: str, region: Any, parameters: Regions) -> Iterator[Finding]:
+    """What is wrong with the region that `where` says."""
     allowed = ", ".join(parameters.allowedRegions)
     if region is UNKNOWN:
         yield pending(resource, where)
