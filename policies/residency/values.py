@@ -44,7 +44,7 @@ class NestedRegions(Regions):
 def nested_regions(resource: Resource, parameters: NestedRegions) -> Iterator[Finding]:
     """A region at the top of a resource is where it is itself, of which another rule tells."""
     for place, value in _below(resource.properties):
-        if place == ("region",) or property_of(place) not in parameters.regionKeys:
+        if place == ("region",) or property_of(place) not in parameters.regionKeys or not value:
             continue
         if _FREE.union(parameters.inboundKeys).intersection(place):
             continue
