@@ -1,4 +1,4 @@
-"""The rules of the packs `encryption` and `hardening`, and of residency beyond regions.
+"""The rules of the packs `encryption` and `hardening`.
 
 Each has a compliant baseline that passes, mutations of it that fail, and unknowns that are pending.
 """
@@ -52,7 +52,6 @@ INGRESS = {"ipProtocol": "tcp", "cidrIpv4": "10.0.0.0/16"}
 STREAM = {"brokerNodeGroupInfo": {"connectivityInfo": {"publicAccess": {"type": "DISABLED"}}}}
 
 KEY_TYPE = "aws:kms/key:Key"
-REPLICA = "aws:kms/replicaKey:ReplicaKey"
 VOLUME = "aws:ebs/volume:Volume"
 TEMPLATE_TYPE = "aws:ec2/launchTemplate:LaunchTemplate"
 INSTANCE_TYPE = "aws:ec2/instance:Instance"
@@ -83,27 +82,6 @@ CASES: list[tuple[str, str, dict[str, Any], list[tuple[Change, str]]]] = [
     ("kms-key-rotates", KEY_TYPE, {"keyUsage": "SIGN_VERIFY"}, []),
     ("kms-key-rotates", KEY_TYPE, {"customerMasterKeySpec": "RSA_4096"}, []),
     ("kms-key-rotates", KEY_TYPE, {"customKeyStoreId": "cks-1"}, []),
-    (
-        "kms-key-is-single-region",
-        KEY_TYPE,
-        {"multiRegion": False},
-        [
-            ((("multiRegion",), ABSENT), "passed"),
-            ((("multiRegion",), True), "failed"),
-            ((("multiRegion",), UNKNOWN), "pending"),
-        ],
-    ),
-    (
-        "kms-key-is-single-region",
-        REPLICA,
-        {"primaryKeyArn": ARN},
-        [
-            ((("primaryKeyArn",), ARN.replace("me-central-1", "eu-west-1")), "failed"),
-            ((("primaryKeyArn",), "nonsense"), "failed"),
-            ((("primaryKeyArn",), UNKNOWN), "pending"),
-            ((("region",), "eu-west-1"), "failed"),
-        ],
-    ),
     (
         "disk-uses-customer-key",
         TEMPLATE_TYPE,
