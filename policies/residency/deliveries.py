@@ -91,8 +91,12 @@ def _judge_target(
         yield pending(resource, where)
     elif arn is None:
         yield Finding(resource=resource, where=where, what=f"is {target}, which is no ARN")
-    # a schedule may call any API, in its own region
-    elif not (arn.service == "scheduler" and not arn.region):
+    elif not arn.region:
+        # a schedule may call any API, in its own region
+        if arn.service != "scheduler":
+            what = f"is {target}, which names no region"
+            yield Finding(resource=resource, where=where, what=what)
+    else:
         yield from judged(resource, f"region of {where}", arn.region, parameters)
         yield from _judge_account(resource, where, arn.account, parameters)
 

@@ -27,7 +27,12 @@ _MODELS = {
     "aws:bedrockmodel/invocationJob:InvocationJob": ("modelId",),
 }
 """Under which name a type names a model, at whatever depth."""
-_BLOCKS = {"modelSource", "knowledgeBaseConfiguration", "vectorIngestionConfiguration"}
+_BLOCKS = frozenset(
+    {
+        *("configuration", "definition", "knowledgeBaseConfiguration", "modelSource"),
+        *("variants", "vectorIngestionConfiguration"),
+    }
+)
 """Where a model is: while they are not known, nor is it."""
 
 

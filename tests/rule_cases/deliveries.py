@@ -89,6 +89,9 @@ CASES = (
             **{f"dead letters of {kind}": redriven(kind, QUEUE.format(AWAY)) for kind in REDRIVEN},
             "to somebody else": one(TARGET, "arn", SOMEBODY),
             "to no ARN": one(TARGET, "arn", "jobs"),
+            "to a bucket, anywhere": one(
+                INVOKED, "destinationConfig.onFailure.destination", TO_STORE
+            ),
             "to a second region": one("aws:cloudwatch/eventEndpoint:EventEndpoint", "name", "one"),
             "to a mailbox": subscription("email", "a@example.org"),
             "to a telephone": subscription("sms", "+97140000000"),

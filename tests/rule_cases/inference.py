@@ -73,6 +73,7 @@ CASES = (
         },
         pending={
             "which model": one(AGENT, "foundationModel", UNKNOWN),
+            "which prompts": one("aws:bedrock/agentPrompt:AgentPrompt", "variants", UNKNOWN),
             "which source": one(PROFILE, "modelSource", UNKNOWN),
             "which embedding": one(KNOWLEDGE, "knowledgeBaseConfiguration", UNKNOWN),
             "whether a guardrail": one(GUARDRAIL, "crossRegionConfig", UNKNOWN),
