@@ -72,9 +72,13 @@ class Resource:
     """Property → URNs of the resources whose outputs it is made of; known even at preview. Of the
     whole stack alone: the engine does not tell it of one resource."""
 
+    hidden: bool = False
+    """Whether its provider waits for values itself (a cluster that is not there yet): then the
+    engine shows nothing at all of a resource's outputs, and nothing of it is known."""
+
     def at(self, *path: str | int) -> Any:
         """The value at `path`, `None` where it is null, else `ABSENT` or `UNKNOWN`."""
-        return at(self.properties, *path)
+        return UNKNOWN if self.hidden else at(self.properties, *path)
 
 
 def at(value: Any, *path: str | int) -> Any:
@@ -128,9 +132,18 @@ def of_stack(resources: Iterable[AnalyzerResource]) -> list[Resource]:
             references={
                 name: tuple(targets.urns) for name, targets in one.propertyDependencies.items()
             },
+            hidden=_waits(one),
         )
         for one in resources
     ]
+
+
+def _waits(one: AnalyzerResource) -> bool:
+    return (
+        one.HasField("provider")
+        and not one.properties.fields
+        and UNKNOWN in _of_struct(one.provider.properties).values()
+    )
 
 
 def of_state(state: str, show: str) -> list[Resource]:

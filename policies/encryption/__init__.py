@@ -1,6 +1,24 @@
 """The pack that keeps data encrypted, at rest and in transit."""
 
-from policies.encryption import at_rest, in_transit, keys, stores
+from policies.encryption import (
+    at_rest,
+    cluster_traffic,
+    connections,
+    in_transit,
+    keys,
+    services,
+    stores,
+    volumes,
+)
 
 NAME = "falaj-encryption"
-RULES = (*at_rest.RULES, *keys.RULES, *stores.RULES, *in_transit.RULES)
+RULES = (
+    *at_rest.RULES,
+    *keys.RULES,
+    *stores.RULES,
+    *services.RULES,
+    *volumes.RULES,
+    *in_transit.RULES,
+    *connections.RULES,
+    *cluster_traffic.RULES,
+)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from policies.common.properties import EACH, dotted, places
 from policies.common.resources import ABSENT, UNKNOWN, Resource, at, is_missing
-from policies.common.rule import Finding, Parameters, Rule, Verdict, pending
+from policies.common.rule import Finding, Parameters, Path, Rule, Verdict, pending
 from policies.common.stack import BUCKETS, Stack
 
 _SETTING_NAME = "BucketServerSideEncryptionConfiguration"
@@ -24,6 +25,14 @@ _CUSTOMER_KEY_ALGORITHMS = ("aws:kms", "aws:kms:dsse")
 _MANAGED_BY_AWS = "alias/aws/s3"
 
 _INLINE = "serverSideEncryptionConfiguration"
+
+_RULES: tuple[Path, ...] = (
+    ("rules", EACH),
+    (_INLINE, "rule"),
+    (f"{_INLINE}s", EACH, "rules", EACH),
+)
+"""Where rules on encryption are: in a setting, and in buckets of today and of before."""
+_ALGORITHM = ("applyServerSideEncryptionByDefault", "sseAlgorithm")
 
 
 class LogBuckets(Parameters):
@@ -114,6 +123,45 @@ def _judge_own_block(bucket: Resource, keys: set[str]) -> Iterator[Finding]:
         yield Finding(resource=bucket, where=where, what=what)
 
 
+def bucket_key_is_enabled(resource: Resource, _: Parameters) -> Iterator[Finding]:
+    """Without it each object asks KMS for a key of its own, and KMS for money."""
+    for where in _without_bucket_key(resource):
+        algorithm = resource.at(*where, *_ALGORITHM)
+        if UNKNOWN in (algorithm, resource.at(*where, "bucketKeyEnabled")):
+            yield pending(resource, dotted((*where, "bucketKeyEnabled")))
+        else:
+            where_ = dotted((*where, "bucketKeyEnabled"))
+            yield Finding(resource=resource, where=where_, what="is not true")
+
+
+def bucket_key_on(resource: Resource, _: Parameters) -> Mapping[Path, Any]:
+    """What to set: it changes the calls to KMS, not who may read."""
+    return {
+        (*where, "bucketKeyEnabled"): True
+        for where in _without_bucket_key(resource)
+        if resource.at(*where, *_ALGORITHM) == "aws:kms"
+        and resource.at(*where, "bucketKeyEnabled") is not UNKNOWN
+    }
+
+
+def _without_bucket_key(resource: Resource) -> Iterator[Path]:
+    """Where rules are that use KMS and do not say that they use a bucket key."""
+    for path in _RULES:
+        for where in places(resource.properties, path):
+            rule, algorithm = resource.at(*where), resource.at(*where, *_ALGORITHM)
+            # with two layers (aws:kms:dsse) there are no bucket keys
+            kms = not is_missing(rule) and algorithm in ("aws:kms", UNKNOWN)
+            if kms and resource.at(*where, "bucketKeyEnabled") is not True:
+                yield where
+
+
+def _says_encryption(resource: Resource) -> bool:
+    return resource.type in _SETTINGS or (
+        resource.type in BUCKETS
+        and any(not is_missing(resource.at(path[0])) for path in _RULES[1:])
+    )
+
+
 def _listed(rules: Any) -> Any:
     """Rules as a list: inline there is one, not in a list."""
     if rules is UNKNOWN or isinstance(rules, list):
@@ -129,5 +177,14 @@ RULES = (
         applies_to=lambda resource: resource.type in _BUCKETS or resource.type in _OWN_BLOCK,
         parameters=LogBuckets,
         together=bucket_uses_customer_key,
+    ),
+    Rule(
+        name="s3-bucket-key-is-enabled",
+        description="Every bucket under KMS asks it for one key, and not for one an object.",
+        mend="set bucketKeyEnabled to true.",
+        applies_to=_says_encryption,
+        each=bucket_key_is_enabled,
+        remedy=bucket_key_on,
+        level="advisory",
     ),
 )

@@ -1,15 +1,17 @@
-"""Rules on encryption in transit."""
+"""Rules on encryption in transit: buckets, whose policies decide."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from policies.common.resources import UNKNOWN, at, is_missing
+from policies.common.policy_document import Document, InvalidPolicyError, parsed
+from policies.common.resources import UNKNOWN, Resource, is_missing
 from policies.common.rule import Finding, Parameters, Rule, pending
 from policies.common.stack import BUCKETS, Stack
 
+_PARTITIONS = (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"), ("eusc-", "aws-eusc"))
+"""How names of regions begin that are in another partition than most."""
 _POLICY = "aws:s3/bucketPolicy:BucketPolicy"
 
 
@@ -19,55 +21,37 @@ def bucket_policy_denies_plaintext(stack: Stack, _: Parameters) -> Iterator[Find
     for bucket in stack.of(BUCKETS):
         texts = [policy.at("policy") for policy in policies.of(bucket)]
         texts += [] if is_missing(bucket.at("policy")) else [bucket.at("policy")]
-        known = [text for text in texts if text is not UNKNOWN]
-        if any(_denies_plaintext(text) for text in known):
+        if any(_denies_plaintext(text, bucket) for text in texts):
             continue
-        if (policies.of(bucket) and len(known) < len(texts)) or (policies.strays and not texts):
+        if (policies.of(bucket) and UNKNOWN in texts) or (policies.strays and not texts):
             yield pending(bucket, "its policy")
         else:
             what = "does not deny s3:* to everybody under aws:SecureTransport false"
             yield Finding(resource=bucket, where="its policy", what=what)
 
 
-def _denies_plaintext(text: Any) -> bool:
+def _denies_plaintext(text: Any, bucket: Resource) -> bool:
     try:
-        statements = at(json.loads(text), "Statement") if isinstance(text, str) else ()
-    except ValueError:
+        document = parsed(text)
+    except InvalidPolicyError:
         return False
-    return any(map(_is_denial, statements if isinstance(statements, list) else [statements]))
+    if not isinstance(document, Document):
+        return False
+    names = _names(document, bucket)
+    return any(document.denies_plaintext(["s3:*"], [name, f"{name}/*"]) for name in names)
 
 
-def _is_denial(statement: Any) -> bool:
-    principal = at(statement, "Principal")
-    condition = at(statement, "Condition")
-    resources = _listed(at(statement, "Resource"))
-    return (
-        at(statement, "Effect") == "Deny"
-        and (principal == "*" or "*" in _listed(at(principal, "AWS")))
-        and bool({"s3:*", "*"}.intersection(_listed(at(statement, "Action"))))
-        # the bucket and its objects, and nothing that narrows the denial
-        and ("*" in resources or _covers_both(resources))
-        and isinstance(condition, dict)
-        and list(condition) == ["Bool"]
-        and _is_insecure(condition["Bool"])
-    )
-
-
-def _covers_both(resources: Sequence[Any]) -> bool:
-    objects = [one for one in resources if str(one).endswith("/*")]
-    return any(str(one).removesuffix("/*") in resources for one in objects)
-
-
-def _is_insecure(test: Any) -> bool:
-    return (
-        isinstance(test, dict)
-        and list(test) == ["aws:SecureTransport"]
-        and _listed(test["aws:SecureTransport"]) in (["false"], [False])
-    )
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def _names(document: Document, bucket: Resource) -> Sequence[str]:
+    """ARNs that may be the bucket's: its own, or any that is said while it is not known."""
+    name, arn = bucket.at("bucket"), bucket.at("arn")
+    if isinstance(arn, str):
+        return [arn]
+    if isinstance(name, str):
+        region = str(bucket.at("region"))
+        partition = next((one for start, one in _PARTITIONS if region.startswith(start)), "aws")
+        return [f"arn:{partition}:s3:::{name}"]
+    said = [one.resources for one in document.statements if isinstance(one.resources, tuple)]
+    return ["*", *(str(one).removesuffix("/*") for resources in said for one in resources)]
 
 
 RULES = (

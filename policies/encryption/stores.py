@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
-from policies.common.resources import UNKNOWN, Resource, at, is_missing
-from policies.common.rule import Finding, Parameters, Rule, pending
+from policies.common.properties import (
+    EACH,
+    Encrypted,
+    dotted,
+    is_not,
+    is_on,
+    names_key,
+    places,
+    under_customer_key,
+)
+from policies.common.resources import UNKNOWN, Resource, is_missing
+from policies.common.rule import Finding, Parameters, Path, Rule, pending
 
 _VOLUMES = frozenset(
     {"aws:ebs/volume:Volume", "aws:ebs/snapshotCopy:SnapshotCopy", "aws:ec2/amiCopy:AmiCopy"}
@@ -25,55 +34,47 @@ _CLUSTER_INSTANCE = "aws:rds/clusterInstance:ClusterInstance"
 
 _CLUSTER = "aws:eks/cluster:Cluster"
 
-Place = Sequence[str | int]
-
 
 def disk_uses_customer_key(resource: Resource, _: Parameters) -> Iterator[Finding]:
     """An undeclared disk takes the account's default, which nobody reviews here."""
     if resource.type in _VOLUMES:
-        yield from _encrypted(resource, (), "kmsKeyId")
+        yield from _encrypted(resource, ())
     elif resource.type in _INSTANCES:
-        yield from _encrypted(resource, ("rootBlockDevice",), "kmsKeyId")
-        for place in _entries(resource, "ebsBlockDevices"):
-            yield from _encrypted(resource, place, "kmsKeyId")
+        yield from _encrypted(resource, ("rootBlockDevice",))
+        yield from _encrypted(resource, ("ebsBlockDevices", EACH))
     elif resource.type == _CONFIGURATION:
         yield Finding(resource=resource, where="it", what="cannot name a key for its disks")
     elif resource.type == _BY_DEFAULT:
-        if resource.at("enabled") is False:
-            yield Finding(resource=resource, where="enabled", what="is false")
+        yield from is_not(resource, ("enabled",), False)
     else:
-        inside: Place = ("spec",) if resource.type == _NODE_CLASS else ()
-        key = "kmsKeyID" if resource.type == _NODE_CLASS else "kmsKeyId"
-        yield from _mapped(resource, (*inside, "blockDeviceMappings"), key)
+        inside: Path = ("spec",) if resource.type == _NODE_CLASS else ()
+        yield from _mapped(resource, (*inside, "blockDeviceMappings"))
 
 
-def _mapped(resource: Resource, where: Place, key: str) -> Iterator[Finding]:
+def _mapped(resource: Resource, where: Path) -> Iterator[Finding]:
     if resource.at(*where) is UNKNOWN:
-        yield pending(resource, _path(where))
+        yield pending(resource, dotted(where))
         return
-    disks = [place for place in _entries(resource, *where) if not _no_disk(resource, place)]
+    mapped = places(resource.properties, (*where, EACH, "ebs"))
+    disks = [place for place in mapped if not is_missing(resource.at(*place))]
     if not disks:
-        yield Finding(resource=resource, where=_path(where), what="declares no disk")
+        yield Finding(resource=resource, where=dotted(where), what="declares no disk")
     for place in disks:
-        yield from _encrypted(resource, (*place, "ebs"), key)
-
-
-def _no_disk(resource: Resource, place: Place) -> bool:
-    return is_missing(resource.at(*place, "ebs"))
+        yield from _encrypted(resource, place)
 
 
 def rds_storage_uses_customer_key(resource: Resource, _: Parameters) -> Iterator[Finding]:
     """Storage, insights and the master's secret each have a key of their own to name."""
     replica = not is_missing(resource.at("replicateSourceDb"))
     if resource.type in _DATABASES and not replica:
-        yield from _on(resource, ("storageEncrypted",))
-        yield from _set(resource, ("kmsKeyId",))
+        yield from is_on(resource, ("storageEncrypted",))
+        yield from names_key(resource, ("kmsKeyId",))
     for switch, key in (
         ("performanceInsightsEnabled", "performanceInsightsKmsKeyId"),
         ("manageMasterUserPassword", "masterUserSecretKmsKeyId"),
     ):
         if resource.at(switch) in (True, UNKNOWN):
-            yield from _set(resource, (key,))
+            yield from names_key(resource, (key,))
 
 
 def eks_secrets_use_customer_key(cluster: Resource, _: Parameters) -> Iterator[Finding]:
@@ -86,41 +87,13 @@ def eks_secrets_use_customer_key(cluster: Resource, _: Parameters) -> Iterator[F
             resource=cluster, where="encryptionConfig.resources", what="does not contain secrets"
         )
     else:
-        yield from _set(cluster, ("encryptionConfig", "provider", "keyArn"))
+        yield from names_key(cluster, ("encryptionConfig", "provider", "keyArn"))
 
 
-def _encrypted(resource: Resource, where: Place, key: str) -> Iterator[Finding]:
-    yield from _on(resource, (*where, "encrypted"))
-    yield from _set(resource, (*where, key))
-
-
-def _on(resource: Resource, where: Place) -> Iterator[Finding]:
-    value = resource.at(*where)
-    if value is UNKNOWN:
-        yield pending(resource, _path(where))
-    elif value not in (True, "true"):  # a text in a launch template
-        yield Finding(resource=resource, where=_path(where), what="is not true")
-
-
-def _set(resource: Resource, where: Place) -> Iterator[Finding]:
-    value = resource.at(*where)
-    if value is UNKNOWN:
-        yield pending(resource, _path(where))
-    elif is_missing(value):
-        yield Finding(resource=resource, where=_path(where), what="names no key of the owner")
-    elif "alias/aws/" in str(value):
-        yield Finding(resource=resource, where=_path(where), what=f"is {value}, a key of AWS")
-
-
-def _entries(resource: Resource, *where: str | int) -> Iterator[Place]:
-    """Where each entry of a list is; nowhere if there is no list."""
-    value: Any = at(resource.properties, *where)
-    for index in range(len(value)) if isinstance(value, list) else ():
-        yield (*where, index)
-
-
-def _path(where: Place) -> str:
-    return ".".join(map(str, where))
+def _encrypted(resource: Resource, within: Path) -> Iterator[Finding]:
+    key = "kmsKeyID" if resource.type == _NODE_CLASS else "kmsKeyId"
+    kept = Encrypted(within=within, on=("encrypted",), key=(key,))
+    yield from under_customer_key(resource, [kept])
 
 
 RULES = (

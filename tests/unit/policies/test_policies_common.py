@@ -470,6 +470,16 @@ def test_a_stack_has_providers_parents_protection_and_references() -> None:
     assert plain.provider.at("region") == "me-central-1"
 
 
+def test_nothing_is_known_of_what_a_provider_that_waits_itself_would_make() -> None:
+    one = analyzer_pb2.AnalyzerResource(type="a:b:C", urn="urn::c", name="c")
+    one.provider.name = "cluster"
+    one.provider.properties.update({"kubeconfig": TEXT})
+
+    assert of_stack([one])[0].at("spec") is UNKNOWN
+    one.provider.properties.update({"kubeconfig": "{}"})
+    assert of_stack([one])[0].at("spec") is ABSENT
+
+
 def exported(*resources: dict[str, Any]) -> str:
     return json.dumps({"version": 3, "deployment": {"resources": list(resources)}})
 

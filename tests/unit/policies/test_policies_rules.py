@@ -413,6 +413,19 @@ def test_every_bucket_refuses_plaintext(resources: list[Resource], expected: str
     assert outcome("s3-bucket-policy-denies-plaintext", *resources) == expected
 
 
+def test_the_remedy_of_a_bucket_key_sets_it_where_kms_encrypts_and_nowhere_else() -> None:
+    kms, aes = (
+        {"applyServerSideEncryptionByDefault": {"sseAlgorithm": algorithm}}
+        for algorithm in ("aws:kms", "AES256")
+    )
+    kind = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
+    setting = resource(kind, "setting", {"rules": [aes, kms, {**kms, "bucketKeyEnabled": True}]})
+    remedy = BY_NAME["s3-bucket-key-is-enabled"].remedy
+
+    assert remedy is not None
+    assert remedy(setting, Parameters()) == {("rules", 1, "bucketKeyEnabled"): True}
+
+
 # --- the packs ------------------------------------------------------------------------------------
 
 
