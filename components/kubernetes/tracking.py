@@ -198,6 +198,11 @@ class Tracking(pulumi.ComponentResource):
             **({"annotations": dict(annotations)} if annotations else {}),
         }
 
+    @property
+    def _known(self) -> pulumi.ResourceOptions:
+        """Of objects whose kind nobody knows before its operator is there, nor answers for after."""
+        return pulumi.ResourceOptions(parent=self, depends_on=[*self._args.after])
+
     # --- pods -------------------------------------------------------------------------------------
 
     def _leans_on(self) -> list[pulumi.Resource]:
@@ -228,7 +233,7 @@ class Tracking(pulumi.ComponentResource):
                     source,
                     self._metadata(args.secret),
                     args.secret_keys.values(),
-                    self._child,
+                    self._known,
                 )
             )
         return made
@@ -470,8 +475,7 @@ class Tracking(pulumi.ComponentResource):
             kind=kind,
             metadata=metadata,
             spec=spec,
-            # nobody knows its kind before the operator is there, nor answers for it after
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[*self._args.after]),
+            opts=self._known,
         )
 
 

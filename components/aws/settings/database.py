@@ -21,7 +21,7 @@ ADMINISTRATOR = "falaj"
 FEATURES = "features_"
 """How the roles and databases of teams' feature stores begin."""
 
-_CONSUMERS = {
+_CONSUMERS: dict[str, tuple[str, ...]] = {
     # MLflow's users are not where its runs are: each has a schema version of its own
     "tracking": ("tracking", "tracking_users"),
 }
