@@ -200,7 +200,7 @@ class Tracking(pulumi.ComponentResource):
 
     @property
     def _known(self) -> pulumi.ResourceOptions:
-        """Of objects whose kind nobody knows before its operator is there, nor answers for after."""
+        """Of objects whose kind nobody knows without its operator."""
         return pulumi.ResourceOptions(parent=self, depends_on=[*self._args.after])
 
     # --- pods -------------------------------------------------------------------------------------

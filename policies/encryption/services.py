@@ -94,7 +94,7 @@ _STORES: Table = {
 }
 
 _LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
-_SECRET = "aws:secretsmanager/secret:Secret"  # noqa: S105 a type
+_SECRET = "aws:secretsmanager/secret:Secret"  # noqa: S105 a type  # pragma: allowlist secret
 _PARAMETER = "aws:ssm/parameter:Parameter"
 _VAULTS: Table = {
     "aws:backup/vault:Vault": (_KEY_ARN,),
