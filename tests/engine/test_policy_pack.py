@@ -35,7 +35,13 @@ import pulumi
 import pulumi_aws as aws
 home = aws.Provider("home", region="me-central-1")
 here = pulumi.ResourceOptions(provider=home)
-key = aws.kms.Key("key", enable_key_rotation=True, opts=here)
+account = "arn:aws:iam::123456789012:"
+key = aws.kms.Key("key", enable_key_rotation=True, policy=json.dumps({"Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": account + "role/administrator"}, "Resource": "*",
+         "Action": ["kms:Describe*", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion"]},
+        {"Effect": "Allow", "Principal": {"AWS": account + "role/reader"}, "Resource": "*",
+         "Action": ["kms:Decrypt", "kms:GenerateDataKey*"]}]}), opts=here)
 bucket = aws.s3.Bucket("bucket", bucket="store-1", opts=here)
 aws.s3.BucketPublicAccessBlock("block", bucket=bucket.id, block_public_acls=True,
     block_public_policy=True, ignore_public_acls=True, restrict_public_buckets=True, opts=here)
@@ -48,7 +54,8 @@ aws.s3.BucketPolicy("policy", bucket=bucket.id, policy=json.dumps({"Version": "2
 ENCRYPTED = """
 aws.s3.BucketServerSideEncryptionConfiguration("encryption", bucket=bucket.id, rules=[{
     "apply_server_side_encryption_by_default": {
-        "sse_algorithm": "aws:kms", "kms_master_key_id": key.arn}}], opts=here)
+        "sse_algorithm": "aws:kms", "kms_master_key_id": key.arn},
+    "bucket_key_enabled": True}], opts=here)
 """
 
 
@@ -68,7 +75,9 @@ def test_a_program_of_somebody_else_that_keeps_the_rules_passes(project: Project
             "region is eu-west-1; allowed: me-central-1",
         ),
         (
-            PINNED + ENCRYPTED + '\naws.sqs.Queue("far", region="eu-west-1", opts=here)\n',
+            PINNED
+            + ENCRYPTED
+            + '\naws.sqs.Queue("far", region="eu-west-1", kms_master_key_id=key.arn, opts=here)\n',
             "aws:sqs/queue:Queue 'far': region is eu-west-1",
         ),
         (
@@ -91,7 +100,11 @@ def test_a_broken_program_fails_its_preview_with_a_message_that_helps(
 def test_what_is_not_known_yet_is_pending_at_the_preview_and_decided_by_up(
     project: Project,
 ) -> None:
-    program = PINNED + ENCRYPTED + '\naws.sqs.Queue("late", region=key.arn, opts=here)\n'
+    program = (
+        PINNED
+        + ENCRYPTED
+        + '\naws.sqs.Queue("late", region=key.arn, kms_master_key_id=key.arn, opts=here)\n'
+    )
     stack = project(program)
     preview = stack.pulumi("preview", *ALL)
     up = stack.pulumi("up", "--yes", "--skip-preview", *ALL)
@@ -142,7 +155,11 @@ def configured(path: Path, changes: dict[str, Any]) -> list[str]:
     return [*ALL[:3], str(file)]
 
 
-FAR = PINNED + ENCRYPTED + '\naws.sqs.Queue("far", region="eu-west-1", opts=here)\n'
+FAR = (
+    PINNED
+    + ENCRYPTED
+    + '\naws.sqs.Queue("far", region="eu-west-1", kms_master_key_id=key.arn, opts=here)\n'
+)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +201,7 @@ def test_a_level_of_the_configuration_decides_whether_a_violation_stops(
 def test_a_plan_that_a_policy_stops_says_which_and_leaves_out_what_is_pending(
     project: Project,
 ) -> None:
-    pending = '\naws.sqs.Queue("late", region=key.arn, opts=here)\n'
+    pending = '\naws.sqs.Queue("late", region=key.arn, kms_master_key_id=key.arn, opts=here)\n'
     with pytest.raises(OfflineError, match="'far': region is eu-west-1") as caught:
         look_at(project(FAR + pending))
 
