@@ -256,7 +256,7 @@ OPERATORS: Mapping[OperatorName, Operator] = {
         namespace="backup",
         why="copies the cluster's objects to the bucket in the country",
         pods={"server": Pods(cpu_millis=100, memory_mib=512)},
-        kinds=_kinds("velero.io/v1", "BackupStorageLocation", "Schedule", "VolumeSnapshotLocation"),
+        kinds=_kinds("velero.io/v1", "BackupStorageLocation", "Schedule"),
     ),
 }
 """Operator → what is known of it, in the order in which they are made."""

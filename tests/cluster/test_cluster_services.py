@@ -395,7 +395,6 @@ _LABELS = ("template", "metadata", "labels")
         (NODE_CLASS, "EC2NodeClass", "training", put("subnetSelectorTerms", value=[])),
         (STORE, "ClusterSecretStore", "falaj-figs", put("provider", "aws", value={"region": "x"})),
         (VELERO, "BackupStorageLocation", "in-country", put("accessMode", value="Write")),
-        (VELERO, "VolumeSnapshotLocation", "in-country", put("provider", value=None)),
         (VELERO, "Schedule", "daily", put("template", "snapshotVolumes", value="perhaps")),
     ],
 )
@@ -445,7 +444,6 @@ def test_a_destroy_leaves_nothing_but_what_was_there(
         (STORE, "ClusterSecretStore"),
         (VELERO, "Schedule"),
         (VELERO, "BackupStorageLocation"),
-        (VELERO, "VolumeSnapshotLocation"),
     ):
         assert api.list(version, kind) == [], kind
     for one in api.list("apps/v1", "DaemonSet"):
