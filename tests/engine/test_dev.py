@@ -65,8 +65,8 @@ def test_a_plan_of_an_unknown_environment_names_those_that_exist() -> None:
 
 
 def test_up_keeps_the_policies(dev: Deployed) -> None:
-    assert "falaj-residency" in dev.up.stdout
-    assert "violation" not in dev.up.stdout
+    assert "falaj@v" in dev.up.stdout
+    assert "[mandatory]" not in dev.up.stdout
 
 
 def test_no_resource_of_dev_uses_a_default_provider(dev: Deployed) -> None:

@@ -126,7 +126,7 @@ def test_most_types_are_held_to_the_model_of_their_service(life: Life) -> None:
 
 
 def test_no_policy_has_anything_against_it(life: Life) -> None:
-    assert "falaj-residency" in life.up.stdout
+    assert "falaj@v" in life.up.stdout
     assert "violation" not in life.up.stdout
     assert "violation" not in life.preview.stdout
 
