@@ -92,6 +92,12 @@ def is_one_of(
         yield Finding(resource=resource, where=dotted(where), what=what)
 
 
+def is_said(resource: Resource, name: str) -> bool:
+    """Whether somebody set the output `name`: at preview what nobody set is not known either."""
+    value = resource.at(name)
+    return bool(resource.references.get(name)) if value is UNKNOWN else not is_missing(value)
+
+
 def names_key(resource: Resource, where: Path) -> Iterator[Finding]:
     """A key that AWS manages has a policy that nobody here can narrow."""
     value = resource.at(*where)

@@ -72,9 +72,17 @@ class Resource:
     """Property → URNs of the resources whose outputs it is made of; known even at preview. Of the
     whole stack alone: the engine does not tell it of one resource."""
 
+    dependencies: frozenset[str] = frozenset()
+    """URNs of all that must be there before; of the whole stack alone, too."""
+
     hidden: bool = False
     """Whether its provider waits for values itself (a cluster that is not there yet): then the
     engine shows nothing at all of a resource's outputs, and nothing of it is known."""
+
+    @property
+    def stack(self) -> str:
+        """The name of its stack."""
+        return self.urn.partition("::")[0].rpartition(":")[2]
 
     def at(self, *path: str | int) -> Any:
         """The value at `path`, `None` where it is null, else `ABSENT` or `UNKNOWN`."""
@@ -132,6 +140,7 @@ def of_stack(resources: Iterable[AnalyzerResource]) -> list[Resource]:
             references={
                 name: tuple(targets.urns) for name, targets in one.propertyDependencies.items()
             },
+            dependencies=frozenset(one.dependencies),
             hidden=_waits(one),
         )
         for one in resources
@@ -181,6 +190,7 @@ def _of_state(one: Mapping[str, Any], show: str, providers: Mapping[str, Resourc
         references={
             name: tuple(urns or ()) for name, urns in one.get("propertyDependencies", {}).items()
         },
+        dependencies=frozenset(one.get("dependencies") or ()),
     )
 
 

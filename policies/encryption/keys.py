@@ -6,20 +6,13 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
+from policies.common.keys import KEYS
 from policies.common.policy_document import Document, InvalidPolicyError, is_root, parsed
 from policies.common.properties import is_not
 from policies.common.resources import UNKNOWN, Resource, is_missing
 from policies.common.rule import Finding, Parameters, Rule, pending
 from policies.common.stack import Stack
 
-_KEYS = frozenset(
-    {
-        "aws:kms/externalKey:ExternalKey",
-        "aws:kms/key:Key",
-        "aws:kms/replicaExternalKey:ReplicaExternalKey",
-        "aws:kms/replicaKey:ReplicaKey",
-    }
-)
 _POLICIES = frozenset({"aws:kms/keyPolicy:KeyPolicy"})
 
 
@@ -87,8 +80,8 @@ _ADMINISTER = ("kms:ScheduleKeyDeletion", "kms:PutKeyPolicy")
 
 def key_policy_names_principals(stack: Stack, parameters: KeyPolicies) -> Iterator[Finding]:
     """Without a policy of its own a key is whoever's the account's IAM policies say."""
-    policies = stack.joined(_KEYS, _POLICIES, "keyId")
-    for key in stack.of(_KEYS):
+    policies = stack.joined(KEYS, _POLICIES, "keyId")
+    for key in stack.of(KEYS):
         policy = key.at("policy")
         # at preview what is not an input is not known either
         said = not is_missing(policy) and (policy is not UNKNOWN or key.references.get("policy"))
@@ -157,7 +150,7 @@ RULES = (
         name="kms-key-deletion-waits",
         description="Every key can be kept for a while after somebody asked for its deletion.",
         mend="set deletionWindowInDays to 30, and leave the safety check on.",
-        applies_to=lambda resource: resource.type in _KEYS,
+        applies_to=lambda resource: resource.type in KEYS,
         parameters=Deletion,
         each=key_deletion_waits,
     ),
@@ -165,7 +158,7 @@ RULES = (
         name="kms-key-policy-names-principals",
         description="Every key says by itself who administers and who uses it.",
         mend="name the roles that administer and the roles that use the key.",
-        applies_to=lambda resource: resource.type in _KEYS | _POLICIES,
+        applies_to=lambda resource: resource.type in KEYS | _POLICIES,
         parameters=KeyPolicies,
         together=key_policy_names_principals,
     ),
