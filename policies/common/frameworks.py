@@ -152,6 +152,15 @@ KNOWN: dict[str, Control] = {
             checked=_PDPL_TEXT,
         ),
         Control(
+            name="CBUAE CPS 6.1.6.1",
+            title="Records of consumers are kept for five years at least",
+            duty=(
+                "Count from the end of the relationship, which no retention that counts from the "
+                "write can do: say which records these are, and until when each is kept."
+            ),
+            checked=f"{_RULEBOOK}, 6.1.6.1",
+        ),
+        Control(
             name="CBUAE CPS 6.1.6.3",
             title="Consumer and transaction data are held within the UAE, with a backup elsewhere",
             duty=(
@@ -195,6 +204,11 @@ KNOWN: dict[str, Control] = {
             name="ADGM DPR 2021 s 42",
             title="Transfers out of ADGM subject to safeguards",
             duty=f"{_BY_RIGHT} The mainland is outside of ADGM too.",
+        ),
+        Control(
+            name="GDPR art 17",
+            title="Right to erasure",
+            duty="Erase what a person has a right to; a key that is gone takes all under it along.",
         ),
         Control(name="GDPR art 32", title="Security of processing", duty=_MEASURES),
         Control(name="GDPR art 44", title="General principle for transfers", duty=_BY_RIGHT),

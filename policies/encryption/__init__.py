@@ -4,6 +4,7 @@ from policies.encryption import (
     at_rest,
     cluster_traffic,
     connections,
+    domains,
     in_transit,
     keys,
     services,
@@ -15,6 +16,7 @@ NAME = "falaj-encryption"
 RULES = (
     *at_rest.RULES,
     *keys.RULES,
+    *domains.RULES,
     *stores.RULES,
     *services.RULES,
     *volumes.RULES,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from policies.common.places import found, property_of, shown
-from policies.common.resources import UNKNOWN, Resource, is_missing
+from policies.common.arns import arn_of
+from policies.common.places import Place, found, property_of, shown
+from policies.common.resources import ABSENT, UNKNOWN, Missing, Resource, is_missing
 from policies.common.rule import Finding, Rule, pending
 from policies.common.stack import BUCKETS, Stack
+from policies.common.taggable import TAGGABLE
 from policies.residency.accounts import accounts_of
 from policies.residency.approvals import Copies, KnownBuckets, judged_copy
 from policies.residency.buckets import BucketRegions
@@ -73,6 +76,67 @@ _DESTINATIONS = {
 }
 
 
+_SOURCES_OF: dict[str, tuple[str, frozenset[str], str]] = {
+    _EFS: ("sourceFileSystemId", frozenset({"aws:efs/fileSystem:FileSystem"}), "id"),
+    _REPLICATION: ("bucket", BUCKETS, "bucket"),
+}
+"""What takes no tags → how it names what it copies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """Something that is copied to a region."""
+
+    holder: Resource
+    """What says so."""
+    place: Place
+    region: Any
+    source: Resource | Missing
+    """What is copied, as far as its tags tell of it."""
+
+    @property
+    def of_bucket(self) -> bool:
+        """Whether it is of objects."""
+        return self.holder.type in _DESTINATIONS
+
+    @property
+    def of_backup(self) -> bool:
+        """Whether it is of recovery points."""
+        return self.holder.type == _PLAN
+
+
+def copied(stack: Stack, known: Mapping[str, str]) -> Iterator[Copy]:
+    """All that is copied anywhere; `known` says where buckets are that the stack does not make."""
+    paths = {**_REPLICAS, **_SNAPSHOTS, _PLAN: _VAULTS}
+    for holder in stack.of({*paths, *_MADE_HERE, *_RDS}):
+        for path in paths.get(holder.type, ()):
+            for place, target in found(holder.properties, path):
+                arn = arn_of(target)
+                region = arn.region if arn else target
+                yield Copy(holder=holder, place=place, region=region, source=_of(stack, holder))
+        if holder.type == _TABLE_REPLICA or holder.type in _MADE_HERE or _is_replica(holder):
+            region = region_of(holder, output=True)
+            yield Copy(holder=holder, place=("region",), region=region, source=holder)
+    regions = BucketRegions(stack, known)
+    for holder in stack.of(_DESTINATIONS):
+        if _replicates(holder):
+            named = found(holder.properties, _DESTINATIONS[holder.type])
+            for place, region in regions.of(named, holder):
+                yield Copy(holder=holder, place=place, region=region, source=_of(stack, holder))
+
+
+def _of(stack: Stack, holder: Resource) -> Resource | Missing:
+    if holder.type not in _SOURCES_OF:
+        return holder if holder.type in TAGGABLE else ABSENT
+    by, types, own = _SOURCES_OF[holder.type]
+    return stack.named(holder, by, types, own)
+
+
+def copies_something(resource: Resource) -> bool:
+    """Whether `resource` may say that something is copied."""
+    return resource.type in {_PLAN, *_REPLICAS} or _replicates(resource) or _is_copied(resource)
+
+
 class Replicas(Copies):
     """Where data may be copied to, and to whom."""
 
@@ -121,9 +185,13 @@ def snapshots(resource: Resource, parameters: Copies) -> Iterator[Finding]:
         yield from judged_copy(resource, "region", region_of(resource), parameters)
 
 
+def _is_replica(resource: Resource) -> bool:
+    return resource.type in _RDS and any(not is_missing(resource.at(source)) for source in _SOURCES)
+
+
 def _is_copied(resource: Resource) -> bool:
     if resource.type in _RDS:
-        return any(not is_missing(resource.at(source)) for source in _SOURCES)
+        return _is_replica(resource)
     return resource.type in _MADE_HERE or resource.type in _SNAPSHOTS
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from rule_cases import KEY_ARN, PROVIDER, outcome, resource
 
 from policies.common.arns import arn_of, host_of, is_host_among, is_region, region_of_host
+from policies.common.exceptions import today
 from policies.common.places import found, leaves, shown
 from policies.common.resources import UNKNOWN
 from policies.residency.global_types import GLOBAL_TYPES
@@ -137,3 +139,27 @@ def test_places_are_found_through_lists_and_told_as_far_as_they_are_known() -> N
         ("a[3].c", "two"),
         ("d.b", UNKNOWN),
     ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "days", "expected"),
+    [
+        ("approved-foreign-copy", 30, "not applicable"),
+        ("approved-foreign-copy", 0, "not applicable"),
+        ("approved-foreign-copy", -1, "failed"),
+        ("approved-foreign-copy", 366, "failed"),
+        ("in-country", 30, "failed"),
+    ],
+)
+def test_an_approval_of_a_copy_abroad_is_in_force_for_a_year_at_most(
+    mode: str, days: int, expected: str
+) -> None:
+    approval = {
+        "dataClass": "internal",
+        "region": "eu-central-1",
+        "reference": "DPO-1",
+        "expires": str(today() + timedelta(days=days)),
+    }
+    approvals: Any = {"mode": mode, "approvedForeignCopies": [approval]}
+
+    assert outcome("foreign-copy-is-approved-and-unexpired", PROVIDER, **approvals) == expected
