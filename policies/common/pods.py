@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from policies.common.resources import ABSENT, UNKNOWN, Resource, at
+from policies.common.resources import ABSENT, UNKNOWN, Resource, at, is_missing
 
 EACH = "*"
 """In a path: every entry of the list."""
@@ -57,6 +57,14 @@ class Pod:
     """Its path in the object."""
     spec: Any
     """Its properties, or `UNKNOWN`."""
+    metadata: Any = ABSENT
+    """What stands beside the spec."""
+
+    @property
+    def labels(self) -> Any:
+        """By which others select it: a mapping, empty where it has none, or `UNKNOWN`."""
+        labels = at(self.metadata, "labels")
+        return {} if is_missing(labels) else labels
 
     def containers(self) -> Iterator[tuple[str, Any]]:
         """Path and properties of each, or `UNKNOWN`; those that come first and go, too."""
@@ -97,9 +105,10 @@ def namespace_of(resource: Resource) -> Any:
     return "default" if name in (ABSENT, None, "") else name
 
 
-def _found(value: Any, path: Sequence[str], where: str) -> Iterator[Pod]:
+def _found(value: Any, path: Sequence[str], where: str, beside: Any = ABSENT) -> Iterator[Pod]:
     if value is UNKNOWN or not path:
-        yield Pod(where=where, spec=value)
+        metadata = UNKNOWN if value is UNKNOWN and path else at(beside, "metadata")
+        yield Pod(where=where, spec=value, metadata=metadata)
         return
     step, rest = path[0], path[1:]
     if step == EACH:
@@ -109,4 +118,4 @@ def _found(value: Any, path: Sequence[str], where: str) -> Iterator[Pod]:
     inner = at(value, step)
     if inner is ABSENT or inner is None:
         return
-    yield from _found(inner, rest, f"{where}.{step}" if where else step)
+    yield from _found(inner, rest, f"{where}.{step}" if where else step, beside=value)

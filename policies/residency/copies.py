@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from policies.common.accounts import accounts_of
 from policies.common.arns import arn_of
 from policies.common.places import Place, found, property_of, shown
 from policies.common.resources import ABSENT, UNKNOWN, Missing, Resource, is_missing
 from policies.common.rule import Finding, Rule, pending
 from policies.common.stack import BUCKETS, Stack
 from policies.common.taggable import TAGGABLE
-from policies.residency.accounts import accounts_of
 from policies.residency.approvals import Copies, KnownBuckets, judged_copy
 from policies.residency.buckets import BucketRegions
 from policies.residency.regions import region_of

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from policies.common.accounts import accounts_of
 from policies.common.arns import arn_of, host_of
 from policies.common.places import Place, document, found, leaves, property_of, shown
 from policies.common.resources import ABSENT, UNKNOWN, Resource, is_missing
 from policies.common.rule import Finding, Rule, pending
 from policies.common.stack import Stack
-from policies.residency.accounts import accounts_of
 from policies.residency.buckets import BucketRegions
 from policies.residency.endpoints import Hosts, is_in_country
 from policies.residency.regions import judged
