@@ -40,6 +40,7 @@ _EXPOSURE = (
 )
 
 _ASSETS = ("ISO27001:2022 A.5.9", "ISO27001:2022 A.5.12", "ISO27001:2022 A.5.13")
+_SUPPLY_CHAIN = ("ISO27001:2022 A.5.21", "ISO27001:2022 A.8.19")
 
 CONTROLS: dict[str, tuple[str, ...]] = {
     "arn-region-is-allowed": _TRANSFER,
@@ -53,6 +54,7 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "backup-vault-is-locked": ("ISO27001:2022 A.8.13", "CBUAE CPS 6.1.6.4"),
     "backup-vault-uses-customer-key": (*_ENCRYPTION_AT_REST, "ISO27001:2022 A.8.13"),
     "bedrock-inference-stays-in-region": _TRANSFER,
+    "client-uri-is-not-plaintext": _ENCRYPTION_IN_TRANSIT,
     "cloudtrail-is-complete": (
         "ISO27001:2022 A.8.15",
         "ISO27001:2022 A.5.28",
@@ -62,11 +64,13 @@ CONTROLS: dict[str, tuple[str, ...]] = {
         "CIS-AWS 3.0.0 3.8",
         "CIS-AWS 3.0.0 3.9",
     ),
+    "cluster-egress-goes-to-allowed-hosts": (*_TRANSFER, "ISO27001:2022 A.8.12"),
     "container-drops-all-capabilities": (
         "ISO27001:2022 A.8.9",
         "CIS-K8s 1.8 5.2.8",
         "CIS-K8s 1.8 5.2.9",
     ),
+    "container-env-holds-no-secret-value": ("ISO27001:2022 A.5.17", "CIS-K8s 1.8 5.4.1"),
     "container-has-read-only-root": ("ISO27001:2022 A.8.9", "CIS-K8s 1.8 5.7.3"),
     "container-is-not-privileged": (
         *("ISO27001:2022 A.8.9", "ISO27001:2022 A.8.18"),
@@ -79,7 +83,9 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "database-is-not-public": (*_EXPOSURE, "CIS-AWS 3.0.0 2.3.3"),
     "disk-uses-customer-key": (*_ENCRYPTION_AT_REST, "CIS-AWS 3.0.0 2.2.1"),
     "dns-stays-in-country": _TRANSFER,
+    "ecr-images-are-scanned": ("ISO27001:2022 A.8.8",),
     "ecr-repository-uses-customer-key": _ENCRYPTION_AT_REST,
+    "ecr-tags-are-immutable": _SUPPLY_CHAIN,
     "edge-network-is-not-used": _TRANSFER,
     "efs-mount-uses-tls": _ENCRYPTION_IN_TRANSIT,
     "eks-endpoint-is-private": _EXPOSURE,
@@ -93,6 +99,10 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "global-database-is-not-used": _TRANSFER,
     "gpu-instance-type-is-listed": ("ISO27001:2022 A.8.6",),
     "gpu-pool-is-bounded-and-scales-to-zero": ("ISO27001:2022 A.8.6",),
+    "gpu-request-equals-limit-and-is-tolerated": ("ISO27001:2022 A.8.6",),
+    "helm-chart-is-pinned-and-in-region": _SUPPLY_CHAIN,
+    "image-comes-from-in-region-registry": (*_SUPPLY_CHAIN, "CIS-K8s 1.8 5.5.1"),
+    "image-is-pinned-by-digest": _SUPPLY_CHAIN,
     "instance-metadata-is-v2-only": ("ISO27001:2022 A.8.9", "CIS-AWS 3.0.0 5.6"),
     "kms-key-deletion-waits": ("ISO27001:2022 A.8.24", "ISO27001:2022 A.8.10"),
     "kms-key-is-single-region": (*_TRANSFER, "ISO27001:2022 A.8.24"),
@@ -113,6 +123,7 @@ CONTROLS: dict[str, tuple[str, ...]] = {
         "ISO27001:2022 A.5.28",
     ),
     "kubernetes-ingress-uses-tls": _ENCRYPTION_IN_TRANSIT,
+    "kubernetes-provider-targets-in-region-cluster": _TRANSFER,
     "kubernetes-storage-class-is-encrypted": _ENCRYPTION_AT_REST,
     "listener-uses-modern-tls": _ENCRYPTION_IN_TRANSIT,
     "log-group-uses-customer-key": _ENCRYPTION_AT_REST,
@@ -124,14 +135,28 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "mesh-gateway-keeps-tls": _ENCRYPTION_IN_TRANSIT,
     "mesh-mtls-is-strict": (*_ENCRYPTION_IN_TRANSIT, "ISO27001:2022 A.8.22"),
     "messaging-uses-customer-key": _ENCRYPTION_AT_REST,
+    "mlflow-server-requires-authentication": ("ISO27001:2022 A.8.5", "ISO27001:2022 A.8.3"),
+    "model-uri-comes-from-in-country-storage": _TRANSFER,
+    "namespace-enforces-restricted-pods": ("ISO27001:2022 A.8.9", "CIS-K8s 1.8 5.2.1"),
+    "namespace-has-default-deny": (
+        "ISO27001:2022 A.8.22",
+        "ISO27001:2022 A.8.20",
+        "CIS-K8s 1.8 5.3.2",
+    ),
+    "namespace-has-quota": ("ISO27001:2022 A.8.6",),
     "nested-region-values-are-allowed": _TRANSFER,
     "network-peering-stays-in-region": (*_TRANSFER, "ISO27001:2022 A.8.22"),
     "network-spans-zones": ("ISO27001:2022 A.8.14", "ISO27001:2022 A.5.30"),
+    "opaque-resource-needs-exception": (*_SUPPLY_CHAIN, "ISO27001:2022 A.8.32"),
     "pod-does-not-share-host": (
         "ISO27001:2022 A.8.9",
         *(f"CIS-K8s 1.8 5.2.{number}" for number in (3, 4, 5, 12, 13)),
     ),
     "pod-uses-default-seccomp": ("ISO27001:2022 A.8.9", "CIS-K8s 1.8 5.7.2"),
+    "ray-autoscaler-has-limits": ("ISO27001:2022 A.8.6",),
+    "ray-cluster-requires-token": ("ISO27001:2022 A.8.5",),
+    "ray-head-is-not-exposed": ("ISO27001:2022 A.8.20", "ISO27001:2022 A.8.22"),
+    "ray-job-ends-and-is-removed": ("ISO27001:2022 A.8.6",),
     "rds-connection-requires-tls": _ENCRYPTION_IN_TRANSIT,
     "rds-exports-logs": ("ISO27001:2022 A.8.15",),
     "rds-is-protected-and-backed-up": (
@@ -161,6 +186,12 @@ CONTROLS: dict[str, tuple[str, ...]] = {
         "CIS-AWS 3.0.0 5.2",
         "CIS-AWS 3.0.0 5.3",
     ),
+    "seldon-has-at-most-one-shadow": ("ISO27001:2022 A.8.9",),
+    "seldon-predictor-declares-containers": ("ISO27001:2022 A.8.9", "ISO27001:2022 A.8.6"),
+    "seldon-predictor-has-two-replicas": ("ISO27001:2022 A.8.14",),
+    "seldon-traffic-sums-to-100": ("ISO27001:2022 A.8.9",),
+    "serving-has-disruption-budget": ("ISO27001:2022 A.8.14",),
+    "signed-image-policy-is-present": (*_SUPPLY_CHAIN, "CIS-K8s 1.8 5.5.1"),
     "snapshot-and-image-copy-stays-in-country": _LOCATION,
     "stateful-resource-is-pulumi-protected": ("ISO27001:2022 A.8.13", "ISO27001:2022 A.8.32"),
     "tag-value-is-in-vocabulary": _ASSETS,

@@ -2,6 +2,7 @@
 
 from policies.encryption import (
     at_rest,
+    clients,
     cluster_traffic,
     connections,
     domains,
@@ -23,4 +24,5 @@ RULES = (
     *in_transit.RULES,
     *connections.RULES,
     *cluster_traffic.RULES,
+    *clients.RULES,
 )

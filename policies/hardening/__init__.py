@@ -3,13 +3,21 @@
 from policies.hardening import (
     accelerators,
     backups,
+    budgets,
     exposure,
     locks,
     logs,
+    namespaces,
     pods,
+    ray,
     resilience,
+    seldon,
+    signatures,
+    supply_chain,
     tags,
+    tracking,
     trails,
+    workloads,
 )
 
 NAME = "falaj-hardening"
@@ -23,4 +31,12 @@ RULES = (
     *resilience.RULES,
     *tags.RULES,
     *accelerators.RULES,
+    *namespaces.RULES,
+    *workloads.RULES,
+    *ray.RULES,
+    *seldon.RULES,
+    *tracking.RULES,
+    *budgets.RULES,
+    *supply_chain.RULES,
+    *signatures.RULES,
 )

@@ -50,7 +50,7 @@ def pod_spec_is_found(resource: Resource, _: Parameters) -> Iterator[Finding]:
             yield Finding(resource=resource, where=f"{pod.where}.containers", what="is empty")
 
 
-def _each_pod(resource: Resource, parameters: Exempt, check: Check) -> Iterator[Finding]:
+def each_pod(resource: Resource, parameters: Exempt, check: Check) -> Iterator[Finding]:
     """What `check` finds in each pod, but where pods are exempt."""
     namespace = namespace_of(resource)
     if namespace in parameters.exemptNamespaces:
@@ -217,7 +217,7 @@ def _rule(name: str, description: str, mend: str, parameters: type[Exempt], chec
         mend=mend,
         applies_to=describes_pods,
         parameters=parameters,
-        each=partial(_each_pod, check=check),
+        each=partial(each_pod, check=check),
     )
 
 

@@ -1,11 +1,14 @@
 """The pack that keeps data in the country."""
 
 from policies.residency import (
+    clusters,
     copies,
     deliveries,
     endpoints,
     foreign,
+    images,
     inference,
+    models,
     networks,
     regions,
     values,
@@ -23,4 +26,7 @@ RULES = (
     *networks.RULES,
     *deliveries.RULES,
     *inference.RULES,
+    *images.RULES,
+    *models.RULES,
+    *clusters.RULES,
 )

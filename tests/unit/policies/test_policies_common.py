@@ -201,9 +201,9 @@ def test_table_and_vector_buckets_name_their_key_themselves(
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_a_rule_without_anything_to_judge_is_not_applicable(rule: Rule) -> None:
-    process = resource("pulumi-python:dynamic/components.local:Process", "tracking", {})
+    other = resource("random:index/randomId:RandomId", "suffix", {})
 
-    assert outcome(rule.name, process) == "not applicable"
+    assert outcome(rule.name, other) == "not applicable"
 
 
 def test_a_finding_names_resource_property_and_value() -> None:
