@@ -41,11 +41,14 @@ _EXPOSURE = (
 
 _ASSETS = ("ISO27001:2022 A.5.9", "ISO27001:2022 A.5.12", "ISO27001:2022 A.5.13")
 _SUPPLY_CHAIN = ("ISO27001:2022 A.5.21", "ISO27001:2022 A.8.19")
+_RIGHTS = ("ISO27001:2022 A.5.15", "ISO27001:2022 A.8.2")
 
 CONTROLS: dict[str, tuple[str, ...]] = {
+    "administrator-access-is-not-attached": (*_RIGHTS, "CIS-AWS 3.0.0 1.16", "CIS-AWS 3.0.0 1.22"),
     "arn-region-is-allowed": _TRANSFER,
     "availability-zone-is-in-region": _TRANSFER,
     "aws-provider-endpoint-is-in-region": _TRANSFER,
+    "aws-provider-holds-no-keys": ("ISO27001:2022 A.5.17", "ISO27001:2022 A.8.5"),
     "aws-provider-region-is-allowed": _LOCATION,
     "aws-resource-region-is-allowed": _LOCATION,
     "aws-resource-uses-explicit-provider": _TRANSFER,
@@ -64,7 +67,9 @@ CONTROLS: dict[str, tuple[str, ...]] = {
         "CIS-AWS 3.0.0 3.8",
         "CIS-AWS 3.0.0 3.9",
     ),
+    "cluster-admin-is-not-bound": (*_RIGHTS, "CIS-K8s 1.8 5.1.1"),
     "cluster-egress-goes-to-allowed-hosts": (*_TRANSFER, "ISO27001:2022 A.8.12"),
+    "compute-has-no-public-ip": _EXPOSURE,
     "container-drops-all-capabilities": (
         "ISO27001:2022 A.8.9",
         "CIS-K8s 1.8 5.2.8",
@@ -81,6 +86,8 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "data-store-requires-tls": _ENCRYPTION_IN_TRANSIT,
     "data-store-uses-customer-key": _ENCRYPTION_AT_REST,
     "database-is-not-public": (*_EXPOSURE, "CIS-AWS 3.0.0 2.3.3"),
+    "database-password-is-managed": ("ISO27001:2022 A.5.17", "UAE-PDPL art 20"),
+    "default-security-group-is-closed": (*_EXPOSURE, "CIS-AWS 3.0.0 5.4"),
     "disk-uses-customer-key": (*_ENCRYPTION_AT_REST, "CIS-AWS 3.0.0 2.2.1"),
     "dns-stays-in-country": _TRANSFER,
     "ecr-images-are-scanned": ("ISO27001:2022 A.8.8",),
@@ -88,6 +95,7 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "ecr-tags-are-immutable": _SUPPLY_CHAIN,
     "edge-network-is-not-used": _TRANSFER,
     "efs-mount-uses-tls": _ENCRYPTION_IN_TRANSIT,
+    "eks-access-is-through-limited-entries": (*_RIGHTS, "CIS-K8s 1.8 5.1.7"),
     "eks-endpoint-is-private": _EXPOSURE,
     "eks-secrets-use-customer-key": _ENCRYPTION_AT_REST,
     "eks-writes-all-log-types": ("ISO27001:2022 A.8.15", "ISO27001:2022 A.8.16"),
@@ -101,6 +109,16 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "gpu-pool-is-bounded-and-scales-to-zero": ("ISO27001:2022 A.8.6",),
     "gpu-request-equals-limit-and-is-tolerated": ("ISO27001:2022 A.8.6",),
     "helm-chart-is-pinned-and-in-region": _SUPPLY_CHAIN,
+    "iam-boundary-pins-region": (*_TRANSFER, "ISO27001:2022 A.5.15"),
+    "iam-policy-is-not-full-admin": (*_RIGHTS, "CIS-AWS 3.0.0 1.16"),
+    "iam-role-has-permission-boundary": _RIGHTS,
+    "iam-trust-names-principals": _RIGHTS,
+    "iam-user-and-access-key-do-not-exist": (
+        "ISO27001:2022 A.5.16",
+        "ISO27001:2022 A.5.17",
+        "ISO27001:2022 A.8.5",
+        "CIS-AWS 3.0.0 1.21",
+    ),
     "image-comes-from-in-region-registry": (*_SUPPLY_CHAIN, "CIS-K8s 1.8 5.5.1"),
     "image-is-pinned-by-digest": _SUPPLY_CHAIN,
     "instance-metadata-is-v2-only": ("ISO27001:2022 A.8.9", "CIS-AWS 3.0.0 5.6"),
@@ -111,6 +129,7 @@ CONTROLS: dict[str, tuple[str, ...]] = {
         "ISO27001:2022 A.5.15",
         "UAE-PDPL art 20",
     ),
+    "kms-key-policy-pins-region": (*_TRANSFER, "ISO27001:2022 A.8.24"),
     "kms-key-rotates": ("ISO27001:2022 A.8.24", "CIS-AWS 3.0.0 3.6"),
     "kms-key-serves-one-data-domain": (
         "ISO27001:2022 A.8.24",
@@ -124,8 +143,10 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     ),
     "kubernetes-ingress-uses-tls": _ENCRYPTION_IN_TRANSIT,
     "kubernetes-provider-targets-in-region-cluster": _TRANSFER,
+    "kubernetes-service-is-internal": _EXPOSURE,
     "kubernetes-storage-class-is-encrypted": _ENCRYPTION_AT_REST,
     "listener-uses-modern-tls": _ENCRYPTION_IN_TRANSIT,
+    "load-balancer-is-internal": _EXPOSURE,
     "log-group-uses-customer-key": _ENCRYPTION_AT_REST,
     "log-retention-is-long-enough": (
         "ISO27001:2022 A.8.15",
@@ -147,6 +168,7 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "nested-region-values-are-allowed": _TRANSFER,
     "network-peering-stays-in-region": (*_TRANSFER, "ISO27001:2022 A.8.22"),
     "network-spans-zones": ("ISO27001:2022 A.8.14", "ISO27001:2022 A.5.30"),
+    "node-port-is-forbidden": ("ISO27001:2022 A.8.20",),
     "opaque-resource-needs-exception": (*_SUPPLY_CHAIN, "ISO27001:2022 A.8.32"),
     "pod-does-not-share-host": (
         "ISO27001:2022 A.8.9",
@@ -157,6 +179,12 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "ray-cluster-requires-token": ("ISO27001:2022 A.8.5",),
     "ray-head-is-not-exposed": ("ISO27001:2022 A.8.20", "ISO27001:2022 A.8.22"),
     "ray-job-ends-and-is-removed": ("ISO27001:2022 A.8.6",),
+    "rbac-has-no-wildcard": (
+        *_RIGHTS,
+        "CIS-K8s 1.8 5.1.2",
+        "CIS-K8s 1.8 5.1.3",
+        "CIS-K8s 1.8 5.1.8",
+    ),
     "rds-connection-requires-tls": _ENCRYPTION_IN_TRANSIT,
     "rds-exports-logs": ("ISO27001:2022 A.8.15",),
     "rds-is-protected-and-backed-up": (
@@ -168,10 +196,17 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "rds-storage-uses-customer-key": (*_ENCRYPTION_AT_REST, "CIS-AWS 3.0.0 2.3.1"),
     "replica-stays-in-country": _TRANSFER,
     "resource-has-required-tags": _ASSETS,
+    "resource-policy-is-not-public": (
+        "ISO27001:2022 A.8.3",
+        "ISO27001:2022 A.5.15",
+        "UAE-PDPL art 20",
+    ),
     "s3-bucket-blocks-public-access": (*_EXPOSURE, "CIS-AWS 3.0.0 2.1.4"),
+    "s3-bucket-has-no-acl": ("ISO27001:2022 A.8.3", "CIS-AWS 3.0.0 2.1.4"),
     "s3-bucket-is-versioned": ("ISO27001:2022 A.8.13", "CBUAE CPS 6.1.6.4"),
     "s3-bucket-key-is-enabled": ("ISO27001:2022 A.8.24",),
     "s3-bucket-policy-denies-plaintext": (*_ENCRYPTION_IN_TRANSIT, "CIS-AWS 3.0.0 2.1.1"),
+    "s3-bucket-policy-pins-network": (*_TRANSFER, "ISO27001:2022 A.8.12"),
     "s3-bucket-uses-customer-key": _ENCRYPTION_AT_REST,
     "s3-bucket-writes-access-logs": ("ISO27001:2022 A.8.15", "CIS-AWS 3.0.0 3.4"),
     "s3-evidence-bucket-is-locked": (
@@ -190,13 +225,22 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "seldon-predictor-declares-containers": ("ISO27001:2022 A.8.9", "ISO27001:2022 A.8.6"),
     "seldon-predictor-has-two-replicas": ("ISO27001:2022 A.8.14",),
     "seldon-traffic-sums-to-100": ("ISO27001:2022 A.8.9",),
+    "service-account-is-own-and-without-token": (
+        "ISO27001:2022 A.5.15",
+        "ISO27001:2022 A.5.16",
+        "CIS-K8s 1.8 5.1.5",
+        "CIS-K8s 1.8 5.1.6",
+    ),
     "serving-has-disruption-budget": ("ISO27001:2022 A.8.14",),
     "signed-image-policy-is-present": (*_SUPPLY_CHAIN, "CIS-K8s 1.8 5.5.1"),
+    "snapshot-and-image-are-not-shared": ("ISO27001:2022 A.8.3", "ISO27001:2022 A.8.12"),
     "snapshot-and-image-copy-stays-in-country": _LOCATION,
     "stateful-resource-is-pulumi-protected": ("ISO27001:2022 A.8.13", "ISO27001:2022 A.8.32"),
     "tag-value-is-in-vocabulary": _ASSETS,
     "type-without-region-is-listed": _TRANSFER,
+    "vpc-endpoint-policy-is-limited": ("ISO27001:2022 A.8.12", "ISO27001:2022 A.8.20"),
     "vpc-has-flow-logs": ("ISO27001:2022 A.8.15", "ISO27001:2022 A.8.16", "CIS-AWS 3.0.0 3.7"),
     "workload-pod-spec-is-found": ("ISO27001:2022 A.8.9",),
+    "workload-role-is-pinned-to-service-account": (*_RIGHTS, "ISO27001:2022 A.5.16"),
 }
 """Rule → controls."""

@@ -10,6 +10,7 @@ from policies.residency import (
     inference,
     models,
     networks,
+    pins,
     regions,
     values,
     worldwide,
@@ -29,4 +30,5 @@ RULES = (
     *images.RULES,
     *models.RULES,
     *clusters.RULES,
+    *pins.RULES,
 )

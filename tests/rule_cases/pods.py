@@ -44,9 +44,11 @@ def pod(*changes: Change, namespace: Any = "risk") -> list[Resource]:
     return of("apps/v1:Deployment", {"spec": {"template": template}}, namespace)
 
 
-def everywhere(spec: Mapping[str, Any]) -> dict[str, list[Resource]]:
-    """An object of each kind that describes pods, with `spec` in each place."""
-    good, template = {"spec": POD}, {"spec": dict(spec)}
+def everywhere(
+    spec: Mapping[str, Any], others: Mapping[str, Any] = POD
+) -> dict[str, list[Resource]]:
+    """An object of each kind that describes pods, with `spec` in each place, beside `others`."""
+    good, template = {"spec": dict(others)}, {"spec": dict(spec)}
 
     def ray(head: Any, worker: Any) -> dict[str, Any]:
         return {

@@ -14,7 +14,7 @@ import pytest
 from google.protobuf import struct_pb2
 from pulumi.runtime import rpc
 from pulumi.runtime.proto import analyzer_pb2
-from rule_cases import BY_NAME, PROVIDER, outcome, resource, run
+from rule_cases import ACCOUNT, BY_NAME, PROVIDER, outcome, resource, run
 from typer.testing import CliRunner
 
 import policies
@@ -528,7 +528,7 @@ def state(tmp_path: Path) -> Callable[[str], Path]:
         provider = {
             "urn": "urn:pulumi:dev::p::pulumi:providers:aws::home",
             "type": "pulumi:providers:aws",
-            "inputs": {"region": region},
+            "inputs": {"region": region, "allowedAccountIds": json.dumps([ACCOUNT])},
         }
         path.write_text(exported(provider))
         return path
@@ -543,7 +543,11 @@ def test_checking_a_good_state_exits_with_0_and_tells_passed_from_not_applicable
 
     assert done.exit_code == 0
     outcomes = {one["rule"]: one["outcome"] for one in json.loads(done.stdout)}
-    about_providers = {"aws-provider-region-is-allowed", "aws-provider-endpoint-is-in-region"}
+    about_providers = {
+        "aws-provider-endpoint-is-in-region",
+        "aws-provider-holds-no-keys",
+        "aws-provider-region-is-allowed",
+    }
     assert {outcomes.pop(rule) for rule in about_providers} == {"passed"}
     assert set(outcomes.values()) == {"not applicable"}
     assert outcomes.keys() == BY_NAME.keys() - about_providers
