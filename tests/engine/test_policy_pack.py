@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ PINNED = """\
 import json
 import pulumi
 import pulumi_aws as aws
-home = aws.Provider("home", region="me-central-1")
+home = aws.Provider("home", region="me-central-1", allowed_account_ids=["123456789012"])
 here = pulumi.ResourceOptions(provider=home)
 account = "arn:aws:iam::123456789012:"
 key = aws.kms.Key("key", enable_key_rotation=True, policy=json.dumps({"Version": "2012-10-17",
@@ -41,7 +41,9 @@ key = aws.kms.Key("key", enable_key_rotation=True, policy=json.dumps({"Version":
         {"Effect": "Allow", "Principal": {"AWS": account + "role/administrator"}, "Resource": "*",
          "Action": ["kms:Describe*", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion"]},
         {"Effect": "Allow", "Principal": {"AWS": account + "role/reader"}, "Resource": "*",
-         "Action": ["kms:Decrypt", "kms:GenerateDataKey*"]}]}), opts=here)
+         "Action": ["kms:Decrypt", "kms:GenerateDataKey*"]},
+        {"Effect": "Deny", "Principal": "*", "Action": "kms:*", "Resource": "*",
+         "Condition": {"StringNotEquals": {"aws:RequestedRegion": "me-central-1"}}}]}), opts=here)
 bucket = aws.s3.Bucket("bucket", bucket="store-1", opts=here)
 aws.s3.BucketPublicAccessBlock("block", bucket=bucket.id, block_public_acls=True,
     block_public_policy=True, ignore_public_acls=True, restrict_public_buckets=True, opts=here)
@@ -140,6 +142,7 @@ def test_parameters_of_a_rule_come_from_the_packs_configuration(
             {
                 "aws-provider-region-is-allowed": regions,
                 "aws-resource-region-is-allowed": regions,
+                "kms-key-policy-pins-region": regions,
             }
         )
     )
@@ -229,7 +232,7 @@ def test_a_wrong_configuration_stops_the_preview_and_names_what_is_wrong(
 def test_the_exported_state_of_dev_passes_under_the_engine(dev: Deployed, tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     state.write_text(dev.state)
-    analysis = _analyze(dev, state)
+    analysis = _analyze(dev, state, held_to("dev"))
 
     assert analysis.returncode == 0, analysis.stdout + analysis.stderr
 
@@ -244,15 +247,15 @@ def test_an_exported_state_without_its_encryption_fails_under_the_engine(
     ]
     state = tmp_path / "state.json"
     state.write_text(json.dumps(exported))
-    analysis = _analyze(dev, state)
+    analysis = _analyze(dev, state, ALL)
 
     assert analysis.returncode != 0
     assert "names no key of the owner" in analysis.stdout
 
 
-def _analyze(dev: Deployed, state: Path) -> subprocess.CompletedProcess[str]:
+def _analyze(dev: Deployed, state: Path, flags: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["pulumi", "policy", "analyze", "--file", str(state), *ALL],
+        ["pulumi", "policy", "analyze", "--file", str(state), *flags],
         cwd=dev.stack.directory,
         env=dev.stack.variables,
         capture_output=True,
