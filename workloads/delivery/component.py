@@ -8,7 +8,8 @@ is the registry's word (`workloads.delivery.slot`).
 Environment: FALAJ_WORKLOAD (unless the class says so), FALAJ_SLOT, FALAJ_STATE,
 MLFLOW_TRACKING_URI. Where the shell does not serve `/metrics` itself, FALAJ_METRICS_ADDRESS
 (`host:port`) says where the component does, and PROMETHEUS_MULTIPROC_DIR, an empty folder, makes it
-count for all processes of the shell.
+count for all processes of the shell. Those of `workloads.delivery.capture` where predictions are
+kept.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from workloads.delivery import request
+from workloads.delivery import capture, request
+from workloads.delivery.capture import NEGATIVE, POSITIVE
 from workloads.delivery.connection import registered_name
 from workloads.delivery.errors import DeliveryError
 from workloads.delivery.request import Record, RequestError
@@ -49,7 +51,6 @@ from workloads.delivery.slot import LoadedModel, RegistryDownError, SlotModels
 
 log = logging.getLogger(__name__)
 
-POSITIVE, NEGATIVE = "positive", "negative"
 NO_VERSION = "none"
 COLUMNS = ("probability", "decision")
 """Of an answer in rows: probability of the positive outcome, and 1 where the decision is for it."""
@@ -110,6 +111,7 @@ class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has 
         self._loaded_at: datetime | None = None
         self._loading = threading.Lock()
         self._problem: str | None = None
+        self._capture = capture.from_variables(os.environ, self.workload, self.slot)
         self.registry_is_down = False
         """Whether the registry could not be asked the last time."""
 
@@ -139,12 +141,20 @@ class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has 
                 if error.errno != errno.EADDRINUSE:
                     raise
                 log.info("another process of this shell serves %s for all", address)
+        if self._capture is not None:
+            # a shell that forks has done so by now: no thread lives on in a child
+            self._capture.start()
         try:
             self.reload()
         except RegistryDownError as error:
             self._load_copy(error)
         except DeliveryError:
             log.exception("the slot %s stays empty", self.slot)
+
+    def close(self) -> None:
+        """Writes what is still to be kept of the predictions; for a shell that stops."""
+        if self._capture is not None:
+            self._capture.close()
 
     def reload(self) -> str:
         """Loads what the registry says now and swaps when that has answered a first record.
@@ -219,10 +229,11 @@ class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has 
 
     # -- the Seldon protocol -----------------------------------------------------------------
 
-    def predict_raw(self, msg: Any) -> dict[str, Any]:
+    def predict_raw(self, msg: Any, *, synthetic: bool = False) -> dict[str, Any]:
         """Answers a message of the Seldon protocol (JSON, decoded), in the form it came in.
 
         Never raises for what a client sent: a failure carries its HTTP status in `status.code`.
+        What is `synthetic` says nothing about what is asked, and is not kept.
         """
         if not isinstance(msg, dict | list | str | int | float | bool | None):
             raise SeldonNotImplementedError("protobuf messages go through predict")
@@ -230,7 +241,7 @@ class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has 
         model = self._model
         code = 200
         try:
-            answer = self._answer(model, msg)
+            answer = self._answer(model, msg, keep=not synthetic)
         except RequestError as error:
             code = error.code
             answer = error.body()
@@ -318,7 +329,9 @@ class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has 
             tags |= {"positive": model.schema.positive, "threshold": model.schema.threshold}
         return tags
 
-    def _answer(self, model: LoadedModel | None, message: Any) -> dict[str, Any]:
+    def _answer(
+        self, model: LoadedModel | None, message: Any, *, keep: bool = True
+    ) -> dict[str, Any]:
         if model is None:
             raise RequestError(f"slot {self.slot} holds no model", 503, "NO_MODEL")
         form, given = request.entries(message)
@@ -330,11 +343,22 @@ class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has 
         labels = self._who(model)
         for decision, number in ((POSITIVE, sum(decided)), (NEGATIVE, decided.count(False))):
             PREDICTIONS.labels(*labels, decision).inc(number)
-        meta = {
+        meta: dict[str, Any] = {
             "puid": _puid(message),
             "tags": self._tags(model),
             "requestPath": {self.workload: model.version},
         }
+        if keep and self._capture is not None:
+            self._capture.offer(
+                capture.Seen(
+                    version=model.version,
+                    schema=model.schema,
+                    request=meta["puid"],
+                    records=records,
+                    probabilities=probabilities,
+                    decided=decided,
+                )
+            )
         if form == "records":
             predictions = [
                 {"probability": probability, "decision": POSITIVE if positive else NEGATIVE}

@@ -11,13 +11,17 @@ from typing import Any
 
 def write_json(path: Path, content: Any) -> None:
     """Writes `content` as JSON for the owner alone; a kill or a power cut leaves the old file."""
+    write_bytes(path, f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes `content` for the owner alone; a kill or a power cut leaves the old file, or none."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2, ensure_ascii=False)
-            file.write("\n")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -50,7 +50,8 @@ def routes(component: ModelComponent) -> Sequence[BaseRoute]:
     async def infer(asked: Request) -> Response:
         if (other := _other(component, asked)) is not None:
             return other
-        if SYNTHETIC_HEADER in asked.headers:
+        synthetic = SYNTHETIC_HEADER in asked.headers
+        if synthetic:
             component.count_synthetic()
         try:
             given = await read_json(asked)
@@ -59,7 +60,7 @@ def routes(component: ModelComponent) -> Sequence[BaseRoute]:
             component.count(error.code, component.model)
             return _error(str(error), error.code)
         try:
-            answer = await scored(component, message, threads)
+            answer = await scored(component, message, threads, synthetic=synthetic)
         except RequestError as error:
             component.count(error.code, component.model)
             return _error(str(error), error.code)

@@ -50,6 +50,11 @@ class Field:
     minimum: float | None = None
     maximum: float | None = None
     categories: tuple[str, ...] = ()
+    classification: str = "sensitive"
+    edges: tuple[float, ...] | None = None
+    """Between the bins of a number, from the training rows; `None` where none are known."""
+    groups: tuple[str, ...] = ()
+    """Categories of which the training saw many."""
 
     def check(self, value: Any) -> Value:
         """The value as the model takes it, numbers as float. Raises `ValueError` saying why not."""
@@ -122,6 +127,8 @@ class Schema:
                     minimum=entry.get("minimum"),
                     maximum=entry.get("maximum"),
                     categories=tuple(entry.get("categories") or ()),
+                    classification=str(entry.get("classification", "sensitive")),
+                    **_reference(entry.get("reference") or {}),
                 )
                 for entry in metadata["features"]
             )
@@ -174,6 +181,15 @@ class Schema:
     def typical(self) -> Record:
         """A record that passes `check`."""
         return {field.name: field.typical() for field in self.fields}
+
+
+def _reference(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What `workloads.delivery.masking.reference` says of a field."""
+    edges = known.get("edges")
+    return {
+        "edges": None if edges is None else tuple(float(edge) for edge in edges),
+        "groups": tuple(str(name) for name in known.get("groups") or ()),
+    }
 
 
 def entries(message: Any) -> tuple[Form, list[Any]]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import importlib
 import json
 import logging
@@ -68,9 +69,10 @@ def application(
     threads = model_threads()
 
     async def predictions(asked: Request) -> Response:
-        if SYNTHETIC_HEADER in asked.headers:
+        synthetic = SYNTHETIC_HEADER in asked.headers
+        if synthetic:
             component.count_synthetic()
-        answer = await scored(component, await read_json(asked), threads)
+        answer = await scored(component, await read_json(asked), threads, synthetic=synthetic)
         code = answer["status"]["code"] if "status" in answer else 200
         # a slot may have been swapped or emptied since: the model that answered is named
         tags = answer.get("meta", {}).get("tags", {})
@@ -115,6 +117,7 @@ def application(
         loading = asyncio.create_task(_keep_loading(component, follow_seconds))
         yield
         loading.cancel()
+        await asyncio.to_thread(component.close)
 
     def refused(asked: Request, error: RequestError) -> Response:
         if asked.url.path.startswith("/api/v1.0/predictions"):
@@ -224,25 +227,26 @@ def model_threads() -> anyio.CapacityLimiter:
     return anyio.CapacityLimiter(_THREADS)
 
 
-async def scored(component: ModelComponent, message: Any, threads: anyio.CapacityLimiter) -> Any:
+async def scored(
+    component: ModelComponent, message: Any, threads: anyio.CapacityLimiter, *, synthetic: bool
+) -> Any:
     """The component's answer to a message of the Seldon protocol. Raises `RequestError`."""
     model = component.model
+    ask = functools.partial(component.predict_raw, message, synthetic=synthetic)
     if model is not None and model.scoring.is_compiled:
         # to another thread and back takes as long as the answer
-        return component.predict_raw(message)
-    return await _in_time(component, message, threads)
+        return ask()
+    return await _in_time(ask, threads)
 
 
-async def _in_time(component: ModelComponent, message: Any, threads: anyio.CapacityLimiter) -> Any:
+async def _in_time(ask: Callable[[], Any], threads: anyio.CapacityLimiter) -> Any:
     """The component's answer, from a thread. Raises `RequestError` when it takes too long.
 
     What hangs is left to itself, so that a version that hangs shows as one that fails.
     """
     try:
         with anyio.fail_after(ANSWER_SECONDS):
-            return await anyio.to_thread.run_sync(
-                component.predict_raw, message, abandon_on_cancel=True, limiter=threads
-            )
+            return await anyio.to_thread.run_sync(ask, abandon_on_cancel=True, limiter=threads)
     except TimeoutError as error:
         raise RequestError(
             f"the model did not answer within {ANSWER_SECONDS:g} s", 504, "NO_ANSWER_IN_TIME"

@@ -52,6 +52,9 @@ class Column(_Part):
     """One column of the source."""
 
     kind: Literal["number", "category"]
+    classification: Literal["public", "internal", "personal", "sensitive"] = "sensitive"
+    """How it may be written down (`workloads.delivery.masking`); what nobody classified, not at
+    all."""
     nullable: bool = False
     minimum: float | None = None
     maximum: float | None = None
@@ -106,6 +109,9 @@ class Data(_Part):
     protected: dict[str, Protected] = Field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     """Columns of the source that are left out."""
+    minimum_group_size: int = Field(50, ge=10)
+    """Rows of the training set that a bin of a personal number, or a personal category that is
+    written as it is, must have."""
 
 
 class Range(_Part):
@@ -237,6 +243,22 @@ class Rollout(_Part):
         return self
 
 
+class Capture(_Part):
+    """Which predictions are kept, masked by classification, so that drift can be seen. Decides
+    nothing about a model.
+    """
+
+    enabled: bool = False
+    share: float = Field(0.1, gt=0, le=1)
+    """Of the requests, drawn by a keyed hash of the request's id."""
+    batch_rows: int = Field(500, ge=1, le=10_000)
+    """So many predicted rows are written at once,"""
+    batch_seconds: int = Field(10, ge=1, le=3600)
+    """or what there is after this time."""
+    keep_days: int = Field(30, ge=1, le=3650)
+    """Whole days by UTC, after which a day's records are deleted."""
+
+
 class WorkloadSpec(_Part):
     """One workload, from its source of data to its way into service."""
 
@@ -247,6 +269,7 @@ class WorkloadSpec(_Part):
     training: Training
     gates: Gates
     rollout: Rollout = Rollout()
+    capture: Capture = Capture()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -254,6 +277,12 @@ class WorkloadSpec(_Part):
         if bool(self.gates.fairness) != bool(self.data.protected):
             problems.append(
                 "gates.fairness: is needed exactly when data.protected names an attribute"
+            )
+        if self.capture.enabled and self._features_are_sensitive():
+            problems.append(
+                "capture.enabled: is true, and no feature could be written: all are sensitive, as "
+                "a column without a classification is; classify them under "
+                "data.columns.<name>.classification, or say false"
             )
         if problems:
             raise ValueError("\n".join(problems))
@@ -296,9 +325,13 @@ class WorkloadSpec(_Part):
         hidden = {self.data.target.column, *self.data.protected}
         return {name: c for name, c in self.data.columns.items() if name not in hidden}
 
+    def _features_are_sensitive(self) -> bool:
+        return all(one.classification == "sensitive" for one in self.features().values())
+
     def digest(self) -> str:
         """sha256 over all that decides which model comes out and whether it passes."""
-        content = self.model_dump(mode="json", exclude={"description", "owner", "rollout"})
+        beside = {"description", "owner", "rollout", "capture"}
+        content = self.model_dump(mode="json", exclude=beside)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

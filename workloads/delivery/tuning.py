@@ -21,6 +21,7 @@ from typing import Any
 
 from workloads.delivery import ingest, registry
 from workloads.delivery.connection import Connection
+from workloads.delivery.masking import reference
 from workloads.delivery.spec import Range, Workload, WorkloadSpec, load
 from workloads.delivery.split import split, target_of
 
@@ -28,6 +29,7 @@ PROGRESS = "FALAJ "
 """Begins a line of JSON: `{"total": int}` once, then `{"family": str, "auc": float}` a trial."""
 
 CV_AUC = "cv_auc"
+_EXAMPLES = 20
 _REQUIRED = (
     "mlflow",
     "scikit-learn",
@@ -77,14 +79,17 @@ def fit(workload: Workload, trial: Mapping[str, Any], rows: Any, target: Any) ->
     return _model(workload, trial).fit(rows[list(workload.spec.features())], target)
 
 
-def log_model(model: Any, workload: Workload, example: Any) -> None:
-    """Logs `model` into the active MLflow run with all that a server of it must know."""
+def log_model(model: Any, workload: Workload, rows: Any) -> None:
+    """Logs `model`, fitted on `rows`, into the active MLflow run with all that a server of it must
+    know.
+    """
     import cloudpickle  # type: ignore[import-untyped]
     import mlflow
     from mlflow.models import infer_signature
 
     import workloads
 
+    example = rows.head(_EXAMPLES)
     # the model carries the code of its features, so it answers the same after that code changed
     cloudpickle.register_pickle_by_value(workloads)
     try:
@@ -95,16 +100,24 @@ def log_model(model: Any, workload: Workload, example: Any) -> None:
             signature=infer_signature(example, model.predict_proba(example)),
             pyfunc_predict_fn="predict_proba",
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _REQUIRED],
-            metadata={"falaj": request_schema(workload.spec)},
+            metadata={"falaj": request_schema(workload.spec, rows)},
         )
     finally:
         cloudpickle.unregister_pickle_by_value(workloads)
 
 
-def request_schema(spec: WorkloadSpec) -> dict[str, Any]:
-    """What a server needs to check a request and to make a decision of a probability."""
+def request_schema(spec: WorkloadSpec, rows: Any = None) -> dict[str, Any]:
+    """What a server needs to check a request, to make a decision of a probability and, from the
+    training `rows`, to mask what it writes down.
+    """
+    minimum = spec.data.minimum_group_size
     features = [
-        {"name": name, **column.model_dump(mode="json")} for name, column in spec.features().items()
+        {
+            "name": name,
+            **column.model_dump(mode="json"),
+            "reference": reference(column, rows[name], minimum) if rows is not None else {},
+        }
+        for name, column in spec.features().items()
     ]
     target = spec.data.target
     return {
@@ -161,7 +174,7 @@ def run(connection: Connection, workload: Workload, version: int, parent: str) -
         with mlflow.start_run(run_id=run_id):
             mlflow.log_params(trial["parameters"])
             mlflow.log_metrics(metrics)
-            log_model(model, workload, example=rows.head(20))
+            log_model(model, workload, rows)
 
 
 def _best_of_each_family(results: Any) -> list[tuple[dict[str, Any], dict[str, float]]]:
