@@ -27,26 +27,36 @@ def deploy(
     code: str,
     platform: PlatformOutputs,
     deployment: Mapping[str, Any] | None = None,
+    capture: Mapping[str, Any] | None = None,
 ) -> dict[str, pulumi.Input[str]]:
     """Deploys `workload` on `platform`; returns the environment variables that its code gets.
 
     `code` is a digest of the code that its processes run, `deployment` what the workload's stack
-    says of a cluster (`WorkloadSettings`). Raises `ContractError` when the platform lacks what a
-    workload needs.
+    says of a cluster (`WorkloadSettings`), `capture` that section of its `workload.yaml`. Raises
+    `ContractError` when the platform lacks what a workload needs.
     """
     if platform.place != "local":
-        return _on_a_cluster(workload, platform, deployment)
+        return _on_a_cluster(workload, platform, deployment, capture)
     platform.require(*REQUIRED)
     if platform.local is None:
         raise ContractError(f"the outputs of {platform.environment} lack the field local")
     return LocalWorkload(
         workload,
-        LocalWorkloadArgs(workload=workload, code=code, platform=platform, target=platform.local),
+        LocalWorkloadArgs(
+            workload=workload,
+            code=code,
+            platform=platform,
+            target=platform.local,
+            capture=capture,
+        ),
     ).variables
 
 
 def _on_a_cluster(
-    workload: str, platform: PlatformOutputs, deployment: Mapping[str, Any] | None
+    workload: str,
+    platform: PlatformOutputs,
+    deployment: Mapping[str, Any] | None,
+    capture: Mapping[str, Any] | None,
 ) -> dict[str, pulumi.Input[str]]:
     # the places load what they alone are made of
     from components.kubernetes.workload import ClusterWorkload, ClusterWorkloadArgs
@@ -71,6 +81,10 @@ def _on_a_cluster(
     return ClusterWorkload(
         workload,
         ClusterWorkloadArgs(
-            workload=workload, settings=settings, platform=platform, target=platform.cluster
+            workload=workload,
+            settings=settings,
+            platform=platform,
+            target=platform.cluster,
+            capture=capture,
         ),
     ).variables

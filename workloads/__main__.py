@@ -15,6 +15,8 @@ import pulumi
 from components.contract import ContractError, PlatformOutputs
 from components.workload import deploy
 from stacks import environment
+from workloads.delivery import spec
+from workloads.delivery.errors import DeliveryError
 
 PLATFORM_PROJECT = "falaj"
 
@@ -61,7 +63,8 @@ def main() -> None:
             from stacks import cluster_access
 
             cluster_access.require_workload(workload, parsed, asked)
-        return pulumi.Output.all(**deploy(workload, code_digest(workload), parsed, asked))
+        kept = spec.load(workload).spec.capture.model_dump(mode="json")
+        return pulumi.Output.all(**deploy(workload, code_digest(workload), parsed, asked, kept))
 
     pulumi.export("workload", workload)
     pulumi.export("variables", platform.outputs.apply(build))
@@ -69,6 +72,6 @@ def main() -> None:
 
 try:
     main()
-except (ContractError, environment.WrongEnvironmentError) as error:
+except (ContractError, DeliveryError, environment.WrongEnvironmentError) as error:
     # the engine shows this as one message, without a traceback
     raise pulumi.RunError(str(error)) from None

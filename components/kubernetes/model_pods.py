@@ -4,15 +4,17 @@ What the image must do: answer on `PORT`, count on `METRICS_PORT`, write to `STA
 and run as any user. It asks the registry at `MLFLOW_TRACKING_URI` for the alias `slot-<slot>` of
 its workload's model, which is where a release says what the slot holds, and signs in there with the
 token of its account (`workloads.delivery.pod_token`). Under `seldon` it speaks
-the Seldon protocol, under `mlserver` the Open Inference Protocol. It logs no request: neither a
-logger nor a proxy that could is declared. The platform's own is `workloads/images/serving`.
+the Seldon protocol, under `mlserver` the Open Inference Protocol. Its log holds nothing of a
+request, and neither a logger nor a proxy that could hold it is declared. Where the workload asks
+for it (`Kept`), the server itself keeps a share of its predictions, masked by classification
+(`workloads.delivery.capture`). The platform's own is `workloads/images/serving`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pulumi
 
@@ -72,6 +74,49 @@ ENGINES: Mapping[str, Engine] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Where a share of the predictions is kept, masked."""
+
+    settings: str
+    """`capture` of `workload.yaml`, as JSON."""
+    uri: pulumi.Input[str]
+    """The folder above the workload's, such as ``s3://bucket/teams/credit/capture``."""
+    key_secret: str
+    """The Secret whose `KEY` hashes; while it is not there, nothing is kept and all is answered."""
+    region: pulumi.Input[str] | None = None
+    encryption_key: pulumi.Input[str] | None = None
+    """ARN of the key that objects must name, where the bucket asks for one."""
+
+    KEY: ClassVar[str] = "key"
+    _DIRECTORY: ClassVar[str] = "/var/run/secrets/falaj/capture"
+
+    @property
+    def variables(self) -> dict[str, pulumi.Input[str]]:
+        """Of the container."""
+        told: dict[str, pulumi.Input[str] | None] = {
+            "FALAJ_CAPTURE": self.settings,
+            "FALAJ_CAPTURE_URI": self.uri,
+            "FALAJ_CAPTURE_KEY_FILE": f"{self._DIRECTORY}/{self.KEY}",
+            "FALAJ_CAPTURE_ENCRYPTION_KEY": self.encryption_key,
+            "AWS_REGION": self.region,
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+    @property
+    def volume(self) -> dict[str, Any]:
+        """Of the pod."""
+        return {
+            "name": "capture-key",
+            "secret": {"secretName": self.key_secret, "defaultMode": 0o440, "optional": True},
+        }
+
+    @property
+    def mount(self) -> dict[str, Any]:
+        """Of the container; a new value comes into it, as it would not by a `subPath`."""
+        return {"name": "capture-key", "mountPath": self._DIRECTORY, "readOnly": True}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Slot:
     """Which slot of which workload."""
 
@@ -108,6 +153,7 @@ def pod_spec(
     image: pulumi.Input[str],
     variables: Mapping[str, pulumi.Input[str]],
     team: str | None = None,
+    kept: Kept | None = None,
 ) -> dict[str, Any]:
     """The `spec` of the pods of `slot`; on a pool that `model` names they bear the taint of nodes
     that are `team`'s alone."""
@@ -134,6 +180,7 @@ def pod_spec(
         **tracking_client.VARIABLES,
         **{name: str(port) for name, port in zip(engine.port_variables, ports, strict=True)},
         **variables,
+        **(kept.variables if kept is not None else {}),
     }
     spec: dict[str, Any] = {
         "serviceAccountName": SERVICE_ACCOUNT,
@@ -160,7 +207,8 @@ def pod_spec(
             {"name": name, "emptyDir": {"sizeLimit": _mebibytes(model.disk_gib)}}
             for name in ("state", "tmp")
         ]
-        + [tracking_client.VOLUME],
+        + [tracking_client.VOLUME]
+        + ([kept.volume] if kept is not None else []),
         "containers": [
             {
                 "name": CONTAINER,
@@ -191,6 +239,7 @@ def pod_spec(
                     {"name": "state", "mountPath": STATE},
                     {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 of the pod alone
                     tracking_client.MOUNT,
+                    *([kept.mount] if kept is not None else []),
                 ],
             }
         ],

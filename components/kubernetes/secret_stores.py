@@ -119,7 +119,7 @@ class SecretStores(pulumi.ComponentResource):
     ) -> None:
         super().__init__("falaj:kubernetes:SecretStores", name, None, opts)
         child = pulumi.ResourceOptions(parent=self, depends_on=[*args.wait_for])
-        self.names = {namespace: f"falaj-{namespace}" for namespace in args.folders}
+        self.names = {namespace: store_of(namespace) for namespace in args.folders}
         self.ready: list[pulumi.Resource] = [
             CustomResource(
                 f"{name}-{namespace}",
@@ -132,6 +132,11 @@ class SecretStores(pulumi.ComponentResource):
             for namespace, folder in args.folders.items()
         ]
         self.register_outputs({})
+
+
+def store_of(namespace: str) -> str:
+    """The name of the store of `namespace`."""
+    return f"falaj-{namespace}"
 
 
 def store_spec(source: SecretsManager | Vault, namespace: str, folder: str) -> dict[str, Any]:

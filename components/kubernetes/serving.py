@@ -29,6 +29,7 @@ from components.kubernetes.model_pods import (
     ENGINES,
     METRICS_PORT,
     PORT,
+    Kept,
     Slot,
     pod_spec,
     scaling,
@@ -76,6 +77,8 @@ class ServingArgs:
     model: ModelSettings = field(default_factory=ModelSettings)
     variables: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """More of the servers' environment; no secret."""
+    kept: Kept | None = None
+    """Where predictions are kept; `None` where none are."""
     metrics_namespace: str = "monitoring"
     trust_domain: str = "cluster.local"
 
@@ -153,6 +156,7 @@ class Serving(pulumi.ComponentResource):
             image=args.image,
             variables={"MLFLOW_TRACKING_URI": args.tracking_uri, **args.variables},
             team=args.team,
+            kept=args.kept,
         )
         after = pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(depends_on=guards))
         if args.settings.engine == "seldon":

@@ -13,6 +13,7 @@ That a scheduled job trains on a real cluster is not shown by any test; there:
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ import pulumi_kubernetes as kubernetes
 from components.contract import ClusterTarget, ContractError, PlatformOutputs, TeamOutputs
 from components.kubernetes import model_routes, owner
 from components.kubernetes.code_location import CodeLocation, CodeLocationArgs
+from components.kubernetes.model_pods import Kept
 from components.kubernetes.pools import Pool
 from components.kubernetes.ray_pods import (
     JOBS_PORT,
@@ -32,6 +34,8 @@ from components.kubernetes.ray_pods import (
 )
 from components.kubernetes.rights import account_in, right
 from components.kubernetes.roles import may_hand_in
+from components.kubernetes.secret_source import SecretSource, copied_secret
+from components.kubernetes.secret_stores import store_of
 from components.kubernetes.serving import Door, Serving, ServingArgs
 from components.kubernetes.serving_settings import ServingSettings
 from components.kubernetes.settings import TeamQuota
@@ -46,6 +50,8 @@ from components.mlflow_server.grants import name_of
 REGISTERED_NAME = "FALAJ_REGISTERED_NAME"
 RAY_ADDRESS, STATE = "RAY_API_SERVER_ADDRESS", "FALAJ_STATE"
 """Variables of `workloads.delivery.connection`."""
+CAPTURE_KEY = "capture-key"
+"""A generated secret of each team."""
 _STATE = "/tmp/falaj"  # noqa: S108 of the pod alone
 _MANIFEST = "job.json"
 _MOUNT = "/etc/falaj"
@@ -61,10 +67,13 @@ class ClusterWorkloadArgs:
     platform: PlatformOutputs
     target: ClusterTarget
     """The contract's field `cluster`."""
+    capture: Mapping[str, Any] | None = None
+    """That section of `workload.yaml`; nothing is kept without it."""
 
     def __post_init__(self) -> None:
         """Raises `ContractError` for what the platform cannot take, all of it at once."""
-        if problems := list(problems_of_workload(self.settings, self.platform)):
+        asks = bool(self.capture and self.capture["enabled"])
+        if problems := list(problems_of_workload(self.settings, self.platform, capture=asks)):
             listed = "\n".join(f"  deployment.{problem}" for problem in problems)
             raise ContractError(
                 f"{self.workload} cannot be deployed to {self.platform.environment}:\n{listed}"
@@ -107,6 +116,7 @@ class ClusterWorkload(pulumi.ComponentResource):
                     door=Door(**target.gateway.model_dump()),
                     model=settings.model,
                     variables={REGISTERED_NAME: self._told[REGISTERED_NAME]},
+                    kept=self._kept(),
                     metrics_namespace=target.metrics_namespace,
                 ),
                 self._child,
@@ -127,6 +137,32 @@ class ClusterWorkload(pulumi.ComponentResource):
             )
         self._code_location()
         self.register_outputs({"variables": self.variables})
+
+    def _kept(self) -> Kept | None:
+        """Where servers keep predictions, and the Secret with the key of the hashes in them.
+
+        On AWS the team's key is generated, and lies where the team's store of secrets looks. On
+        another cluster somebody puts the Secret there; until then nothing is kept.
+        """
+        args, team = self._args, self._args.settings.team
+        if not args.capture or not args.capture["enabled"]:
+            return None
+        secret = f"{args.workload}-{CAPTURE_KEY}"
+        if args.platform.place == "aws":
+            copied_secret(
+                f"{self._name}-{CAPTURE_KEY}",
+                SecretSource(store=store_of(team), keys={Kept.KEY: CAPTURE_KEY}),
+                self._metadata(secret),
+                [Kept.KEY],
+                self._child,
+            )
+        return Kept(
+            settings=json.dumps(dict(args.capture), sort_keys=True),
+            uri=f"{self._told['FALAJ_DATA_URI'].rstrip('/')}/capture",
+            key_secret=secret,
+            region=args.platform.region,
+            encryption_key=self._team.encryption_key,
+        )
 
     def _retraining(self, asked: Retraining) -> None:
         """A CronJob that hands in the job; the queue and the operator do the rest."""

@@ -48,13 +48,22 @@ class WorkloadSettings(Section):
     retraining: Retraining | None = None
 
 
-def problems_of_workload(settings: WorkloadSettings, platform: PlatformOutputs) -> Iterator[str]:
-    """What of `settings` the platform cannot take; each begins with its key."""
+def problems_of_workload(
+    settings: WorkloadSettings, platform: PlatformOutputs, *, capture: bool = False
+) -> Iterator[str]:
+    """What of `settings` the platform cannot take; each begins with its key. With `capture` the
+    servers are to keep predictions.
+    """
     teams = platform.teams or {}
     if settings.team not in teams:
         yield f"team: is {settings.team}, and the platform has {', '.join(teams) or 'no team'}"
         return
     team = teams[settings.team]
+    if capture and not ((team.folders or {}).get("data") or platform.data_uri):
+        yield (
+            f"team: {settings.team} has no folder for data, and workload.yaml keeps predictions: "
+            "give the platform a bucket for data, or say capture.enabled: false"
+        )
     registry = platform.cluster.registry if platform.cluster is not None else ""
     images = {"image": settings.image}
     if settings.retraining is not None:

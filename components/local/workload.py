@@ -8,6 +8,7 @@ The platform's parts must exist before it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pulumi
 
 from components.contract import PlatformOutputs, SupervisorTarget
 from components.local import gateway, monitoring, orchestration_files
+from components.local.credentials import GeneratedSecret
 from components.local.drop_in import DropIn, DropInArgs
 from components.local.machine import LOOPBACK, Machine, python
 from components.local.port_block import PortBlock
@@ -40,13 +42,15 @@ class LocalWorkloadArgs:
     """What is deployed where.
 
     `workload` is the name with hyphens, `code` a digest of what its processes run: a change
-    restarts them. `target` is the contract's field `local`.
+    restarts them. `target` is the contract's field `local`, `capture` that section of
+    `workload.yaml`.
     """
 
     workload: str
     code: str
     platform: PlatformOutputs
     target: SupervisorTarget
+    capture: Mapping[str, Any] | None = None
 
 
 class LocalWorkload(pulumi.ComponentResource):
@@ -81,6 +85,7 @@ class LocalWorkload(pulumi.ComponentResource):
         self._first = first
         self._code_port = first.apply(lambda port: port + _CODE_OFFSET)
         self.variables = self._variables()
+        self._capture, self._capture_files = self._captured()
         slots: list[pulumi.Resource] = []
         for slot in SLOTS:
             # one after the other: while one restarts, the other answers
@@ -141,7 +146,9 @@ class LocalWorkload(pulumi.ComponentResource):
                 *python("-m", "workloads.delivery.server", "--workload", workload),
                 *("--slot", slot, "--port", port.apply(str)),
             ],
-            environment=self.variables | {"FALAJ_CODE": self._args.code},
+            environment=self.variables | self._capture | {"FALAJ_CODE": self._args.code},
+            # the first worker's, which is there before the others
+            files=self._capture_files if (slot, worker) == (SLOTS[0], WORKERS[0]) else {},
             # an empty slot is healthy, one that is still loading its version is not
             health=Health(
                 url=pulumi.Output.concat(self._url(slot, worker), "/version"),
@@ -154,6 +161,20 @@ class LocalWorkload(pulumi.ComponentResource):
             stop_seconds=20,
             after=after,
         )
+
+    def _captured(self) -> tuple[dict[str, pulumi.Input[str]], dict[str, pulumi.Input[str]]]:
+        """What servers are told of the predictions that they keep, and the key's file."""
+        args, state = self._args, self._args.target.state_directory
+        if not args.capture or not args.capture["enabled"]:
+            return {}, {}
+        key_file = f"{state}/workloads/{args.workload}/capture.key"
+        key = GeneratedSecret(f"{self._name}-capture-key", pulumi.ResourceOptions(parent=self))
+        told: dict[str, pulumi.Input[str]] = {
+            "FALAJ_CAPTURE": json.dumps(dict(args.capture), sort_keys=True),
+            "FALAJ_CAPTURE_URI": Path(state, "capture").as_uri(),
+            "FALAJ_CAPTURE_KEY_FILE": key_file,
+        }
+        return told, {key_file: key.value}
 
     def _code_location(self) -> SupervisedProcess:
         workload, port = self._args.workload, self._code_port

@@ -13,14 +13,17 @@ import yaml
 from platform_outputs import REGISTRY, on_a_cluster
 
 from components.aws.runner import RUNNER_VARIABLE
+from components.aws.settings.secrets import TEAM_SECRETS
 from components.contract import ContractError, PlatformOutputs
 from components.kubernetes import owner
 from components.kubernetes.flows import PARTS, Part
 from components.kubernetes.monitoring_settings import MonitoringSettings
 from components.kubernetes.monitoring_values import ChartPlace, monitoring_values
 from components.kubernetes.orchestration_files import PASSWORD
+from components.kubernetes.secret_stores import store_of
 from components.kubernetes.tenancy import SERVICE_ACCOUNT
 from components.kubernetes.tracking_client import MOUNT, VARIABLES, VOLUME
+from components.kubernetes.workload import CAPTURE_KEY
 from components.mlflow_server.grants import grants, pods_of
 from components.monitoring.alerts import workload_rules
 from components.monitoring.dashboards import of_workload
@@ -29,7 +32,7 @@ from components.workload import deploy
 from stacks import cluster_access
 from stacks.environment import ROOT
 from stacks.runner import OFFLINE
-from workloads.delivery import connection
+from workloads.delivery import capture, connection
 from workloads.delivery.hand_in import HandInError, hand_in
 
 Record = Callable[[Callable[[], object]], Any]
@@ -40,9 +43,13 @@ DEPLOYMENT: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())["config"][
 ]
 
 
-def deployed(deployment: dict[str, Any] | None = DEPLOYMENT, **outputs: Any) -> dict[str, Any]:
+def deployed(
+    deployment: dict[str, Any] | None = DEPLOYMENT,
+    kept: dict[str, Any] | None = None,
+    **outputs: Any,
+) -> dict[str, Any]:
     platform = PlatformOutputs.parse(on_a_cluster(**outputs))
-    return dict(deploy("credit-risk", "digest", platform, deployment))
+    return dict(deploy("credit-risk", "digest", platform, deployment, kept))
 
 
 @pytest.fixture
@@ -400,3 +407,80 @@ def test_the_name_that_the_cluster_gave_is_told() -> None:
 def test_what_the_cluster_refuses_is_told_with_its_reason() -> None:
     with pytest.raises(HandInError, match=r"RayJob credit/credit-risk-retraining- is refused: no"):
         hand_in(client(httpx.Response(403, text="no")), THING)
+
+
+# --- predictions that are kept --------------------------------------------------------------------
+
+CAPTURE: dict[str, Any] = {"enabled": True, "share": 0.1}
+
+
+def servers(made: Any) -> list[dict[str, Any]]:
+    """The `spec` of the pods of both slots."""
+    return [
+        one.inputs["spec"]["template"]["spec"]
+        for one in made.of("Deployment")
+        if "-serving-" in one.name
+    ]
+
+
+def test_servers_keep_predictions_in_the_teams_folder_under_its_key(record: Record) -> None:
+    teams = without(encryption_key="arn:aws:kms:me-central-1:1:key/2")
+    pods = servers(record(lambda: deployed(kept=CAPTURE, teams=teams)))
+
+    assert len(pods) == 2
+    for pod in pods:
+        (container,) = pod["containers"]
+        said = told(container)
+        assert json.loads(said[capture.SETTINGS]) == CAPTURE
+        assert said[capture.URI] == "s3://falaj-dev-data/teams/credit/capture"
+        assert said[capture.ENCRYPTION_KEY] == "arn:aws:kms:me-central-1:1:key/2"
+        assert said["AWS_REGION"] == "me-central-1"
+        (mount,) = (one for one in container["volumeMounts"] if one["name"] == "capture-key")
+        assert said[capture.KEY_FILE] == f"{mount['mountPath']}/key"
+        # a new key would not come into a `subPath`
+        assert mount == {
+            "name": "capture-key",
+            "mountPath": "/var/run/secrets/falaj/capture",
+            "readOnly": True,
+        }
+
+
+def test_the_key_of_the_hashes_is_the_teams_and_only_mounted(record: Record) -> None:
+    made = record(lambda: deployed(kept=CAPTURE))
+    secret = made.the("ExternalSecret").inputs
+
+    assert secret["metadata"]["namespace"] == "credit"
+    assert secret["spec"]["secretStoreRef"]["name"] == store_of("credit")
+    assert secret["spec"]["data"] == [{"secretKey": "key", "remoteRef": {"key": CAPTURE_KEY}}]
+    assert TEAM_SECRETS[CAPTURE_KEY].rotates
+    for pod in servers(made):
+        (volume,) = (one for one in pod["volumes"] if one["name"] == "capture-key")
+        # while it is not there the servers answer, and keep nothing
+        assert volume["secret"] == {
+            "secretName": secret["metadata"]["name"],
+            "defaultMode": 0o440,
+            "optional": True,
+        }
+
+
+def test_on_a_cluster_without_a_store_somebody_puts_the_key_there(record: Record) -> None:
+    made = record(lambda: deployed(kept=CAPTURE, place="kubernetes"))
+
+    assert made.of("ExternalSecret") == []
+    for pod in servers(made):
+        assert "credit-risk-capture-key" in str(pod["volumes"])
+
+
+@pytest.mark.parametrize("asked", [None, {"enabled": False}])
+def test_servers_that_are_not_asked_keep_nothing(
+    record: Record, asked: dict[str, Any] | None
+) -> None:
+    made = record(lambda: deployed(kept=asked))
+
+    assert made.of("ExternalSecret") == []
+    assert not any("capture" in str(pod).lower() for pod in servers(made))
+
+
+def test_predictions_without_a_place_for_data_are_refused() -> None:
+    with pytest.raises(ContractError, match=r"deployment.team: credit has no folder for data"):
+        deployed(kept=CAPTURE, teams=without("folders"))

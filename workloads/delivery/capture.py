@@ -166,14 +166,20 @@ class Capture:
             self._wake.wait(self._settings.batch_seconds)
             self._wake.clear()
             is_last = self._stopping.is_set()
-            self._read_key()
-            self._prune()
-            is_written = self._flush()
+            try:
+                self._read_key()
+                self._prune()
+                is_written = self._flush()
+            except Exception as error:  # noqa: BLE001 its message could hold what was asked
+                # whatever it was, the next batch may do better than no thread
+                log.error("captured predictions: %s", type(error).__name__)
+                is_written = False
             if is_last:
                 self._give_up()
                 return
             if not is_written:
                 self._stopping.wait(_RETRY_SECONDS)
+                self._wake.set()
 
     def _flush(self) -> bool:
         """Puts all that is queued; false where the store did not take it, and it is held."""

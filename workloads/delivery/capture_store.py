@@ -57,6 +57,8 @@ class Folder:
             days = [path for path in self.root.iterdir() if _is_before(path.name, first)]
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise StoreError(f"{self.root} cannot be listed: {error.strerror}") from error
         for day in days:
             # the other servers of the workload delete the same
             shutil.rmtree(day, ignore_errors=True)

@@ -60,6 +60,10 @@ TEAM_SECRETS: Mapping[str, Generated] = {
         purpose="the proxies before the team's notebooks encrypt the cookies of people with it",
         rotates=False,
     ),
+    "capture-key": Generated(
+        purpose="the team's models hash with it what they keep of requests; they read it again",
+        rotates=True,
+    ),
     "serving-token": Generated(
         purpose="the team's callers are let in with it, and with the one before", rotates=True
     ),

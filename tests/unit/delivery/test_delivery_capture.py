@@ -288,6 +288,27 @@ def test_a_row_that_cannot_be_masked_is_counted_and_the_others_written(
     assert "SECRETIVE" not in caplog.text
 
 
+def test_a_thread_that_met_something_new_writes_on(
+    new: Callable[..., Capture],
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(_first: date) -> None:
+        raise RuntimeError("SECRETIVE")
+
+    monkeypatch.setattr(store, "prune", broken)
+    monkeypatch.setattr(capture, "_RETRY_SECONDS", 0)
+    made = new(batch_rows=1)
+    made.start()
+    made.offer(seen())
+    assert store.tried.wait(30)
+    made.close()
+    assert len(store.lines) == 1
+    assert "captured predictions: RuntimeError" in caplog.text
+    assert "SECRETIVE" not in caplog.text
+
+
 def test_another_model_is_masked_by_its_own_metadata(
     new: Callable[..., Capture], store: Store
 ) -> None:
@@ -335,6 +356,14 @@ def test_a_full_disk_is_a_store_that_takes_nothing_and_leaves_no_half_file(
     with pytest.raises(StoreError, match="No space left on device"):
         Folder(tmp_path).put("2026-01-02/x.jsonl.gz", b"content")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_folder_that_is_none_is_a_store_that_takes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = Folder(tmp_path / "file" / "below")
+    for asked in (lambda: store.put("x", b""), lambda: store.prune(date(2026, 1, 2))):
+        with pytest.raises(StoreError, match="Not a directory"):
+            asked()
 
 
 def test_a_folder_loses_old_days_and_nothing_else(tmp_path: Path) -> None:

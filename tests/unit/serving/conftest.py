@@ -33,8 +33,23 @@ SCHEMA = {
     "threshold": 0.5,
     "positive": "bad",
     "features": [
-        {"name": "Income", "kind": "number", "nullable": True, "minimum": 0, "maximum": 100000},
-        {"name": "Amount", "kind": "number", "nullable": False, "minimum": 1, "maximum": None},
+        {
+            "name": "Income",
+            "kind": "number",
+            "nullable": True,
+            "minimum": 0,
+            "maximum": 100000,
+            "classification": "personal",
+            "reference": {"edges": [100.0]},
+        },
+        {
+            "name": "Amount",
+            "kind": "number",
+            "nullable": False,
+            "minimum": 1,
+            "maximum": None,
+            "classification": "internal",
+        },
         {"name": "Job", "kind": "category", "nullable": True, "categories": ["fixed", "others"]},
     ],
 }
@@ -52,6 +67,12 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = WAIT_SE
         if time.monotonic() > deadline:
             pytest.fail(f"never: {what}")
         time.sleep(0.02)
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Any]:
+    """`wait_until`."""
+    return wait_until
 
 
 def _workers(ports: int | list[int]) -> list[int]:
