@@ -3,7 +3,8 @@
     python tests/benchmarks/serving.py          run inside `make shell`, with a model in service
 
 All servers answer one record a request with the champion's model, on loopback, with the clients on
-the same machine. Nothing fails on a time.
+the same machine. What keeping predictions costs is measured on servers that stand side by side and
+are asked in turn. Nothing fails on a time.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.local import sweep
-from workloads.delivery import compiled, registry
+from workloads.delivery import capture, compiled, registry, spec
 from workloads.delivery.connection import Connection, connect
 from workloads.delivery.release import standing, traffic_of
 from workloads.delivery.request import Schema
@@ -41,9 +42,13 @@ WORKLOAD = "credit-risk"
 CLIENTS = 8
 SECONDS = 5.0
 WARM_UP = 50
+ROUNDS = 3
+PROMISED_PERCENT = 5
+"""Of the requests a second, that keeping predictions may cost at most."""
 START_SECONDS = 120
 HERE = Path(__file__).resolve().parent
 PREDICTIONS = "/api/v1.0/predictions"
+KEPT = "our server, keeping "
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,20 @@ def main() -> None:
     console.print(
         f"p50, p95, p99 with one client; requests/s with {CLIENTS}, in this process with one caller"
     )
+    console.print(_cost_of_capture(rows))
     _memory(console)
+
+
+def _cost_of_capture(rows: Sequence[Row]) -> str:
+    off, *kept = (row for row in rows if row.name.startswith(KEPT))
+    costs = (
+        f"{row.name.removeprefix(KEPT)}: {100 * (1 - row.per_second / off.per_second):.1f} %"
+        for row in kept
+    )
+    return (
+        f"of the requests a second keeping predictions costs, {'; '.join(costs)} "
+        f"(at most {PROMISED_PERCENT} % is promised of the declared share)"
+    )
 
 
 def measure(
@@ -182,6 +200,8 @@ def measure(
             [*ours, *gateway],
         )
     )
+    for row in _captured(connection, now.live, scratch, message):
+        add(row)
     for is_compiled in (False, True):
         kind = "compiled" if is_compiled else "training pipeline"
         with _started(_fastapi(folder, is_compiled)) as (url, process):
@@ -212,6 +232,51 @@ def measure(
             body = json.dumps({"inputs": [entry]}).encode()
             add(_asked(f"MLServer, {kind}", f"{url}/v2/models/bare/infer", body, _tree(process)))
     return rows, missing
+
+
+def _captured(connection: Connection, slot: str, scratch: Path, message: bytes) -> list[Row]:
+    """Servers that keep nothing, the share that the workload declares, and everything.
+
+    They are asked one after the other, several times over: what else the machine does falls on all.
+    """
+    declared = spec.load(connection.workload).spec.capture
+    kinds = {f"{KEPT}none": 0.0, f"{KEPT}{declared.share:.0%}": declared.share, f"{KEPT}all": 1.0}
+    (scratch / "capture.key").write_text("the key of a benchmark, no secret")
+    with contextlib.ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(_started(_keeping(connection, slot, scratch, share)))
+            for name, share in kinds.items()
+        }
+        asked: dict[str, list[Row]] = {name: [] for name in kinds}
+        for _ in range(ROUNDS):
+            for name, (url, process) in servers.items():
+                asked[name].append(_asked(name, f"{url}{PREDICTIONS}", message, _tree(process)))
+    return [
+        Row(
+            name,
+            [second for row in rows for second in row.seconds],
+            statistics.median(row.per_second for row in rows),
+            rows[-1].megabytes,
+            sum(row.failed for row in rows),
+        )
+        for name, rows in asked.items()
+    ]
+
+
+def _keeping(connection: Connection, slot: str, scratch: Path, share: float) -> Command:
+    """Our server of `slot`, with what is declared but the share; 0 keeps nothing."""
+    port = _free_port()
+    command = [sys.executable, "-m", "workloads.delivery.server", "--slot", slot]
+    command += ["--workload", connection.workload, "--port", str(port)]
+    declared = spec.load(connection.workload).spec.capture
+    asked = declared.model_copy(update={"enabled": share > 0, "share": share or declared.share})
+    variables = {
+        capture.SETTINGS: asked.model_dump_json(),
+        capture.URI: f"{scratch.as_uri()}/capture",
+        capture.KEY_FILE: str(scratch / "capture.key"),
+        "FALAJ_STATE": str(scratch / f"state-{share}"),
+    }
+    return command, variables, "/ready", port
 
 
 def _called(name: str, score: compiled.Scorer, records: Any) -> Row:

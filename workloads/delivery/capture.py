@@ -126,7 +126,9 @@ class Capture:
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
     def start(self) -> None:
-        """Begins to write; once in the life of a server."""
+        """Begins to write; again is nothing more."""
+        if self._thread.ident is not None:
+            return
         self._read_key()
         self._thread.start()
         atexit.register(self.close)

@@ -391,6 +391,8 @@ def test_a_logged_model_answers_without_the_code_that_made_it(
         "minimum": 0.0,
         "maximum": 70.0,
         "categories": None,
+        "classification": "personal",
+        "reference": {"edges": [], "shares": [1.0]},  # of five rows
     }
 
 
