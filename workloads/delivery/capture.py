@@ -26,7 +26,9 @@ for it FALAJ_CAPTURE_ENCRYPTION_KEY.
 from __future__ import annotations
 
 import atexit
+import functools
 import gzip
+import hashlib
 import hmac
 import json
 import logging
@@ -70,7 +72,7 @@ _LEAST_WAITING = 10_000
 _SHORTEST_KEY = 16
 _RETRY_SECONDS = 5.0
 _STOP_SECONDS = 5.0
-_SLICE = 20
+_SLICE = 10
 _BREATH_SECONDS = 0.0005
 """Masking takes the interpreter for itself; after so many rows it lets answers go first."""
 
@@ -119,6 +121,8 @@ class Capture:
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._batch: Batch | None = None
         self._key: bytes | None = None
+        self._key_name = ""
+        self._drawing_key: bytes | None = None
         self._masks: tuple[Schema, Masks] | None = None
         self._pruned: date | None = None
         self._captured = CAPTURED.labels(workload, slot)
@@ -133,17 +137,22 @@ class Capture:
         self._thread.start()
         atexit.register(self.close)
 
-    def offer(self, seen: Seen) -> None:
-        """Keeps it if its request is drawn and there is room. Takes microseconds, never waits."""
-        key, rows = self._key, len(seen.records)
+    def draws(self, request: str, rows: int) -> bool:
+        """Whether the request of this id, which predicts so many rows, is one to `offer`.
+
+        Always the same for an id and a key. Asked for each answer, so it is quick.
+        """
+        key = self._drawing_key
         if key is None:
             self._dropped["no_key"].inc(rows)
-            return
-        if self._below < 2**64:
-            # under the key, so that nobody outside knows which ids are drawn
-            drawn = hmac.digest(key, b"drawn\0" + seen.request.encode(), "sha256")
-            if int.from_bytes(drawn[:8]) >= self._below:
-                return
+            return False
+        # under the key, so that nobody outside knows which ids are drawn
+        drawn = hashlib.blake2b(request.encode(), key=key, digest_size=8).digest()
+        return int.from_bytes(drawn) < self._below
+
+    def offer(self, seen: Seen) -> None:
+        """Queues it where there is room. Never waits."""
+        rows = len(seen.records)
         with self._lock:
             has_room = self._rows + rows <= self._most
             if has_room:
@@ -224,12 +233,12 @@ class Capture:
         """The rows of a request as they are written; those that cannot be masked are counted."""
         key = self._key or b""
         shared = {
-            "time": datetime.fromtimestamp(seen.at, UTC).isoformat(timespec="seconds"),
+            "time": _at(int(seen.at)),
             "workload": self._workload,
             "version": seen.version,
             "slot": self._slot,
             "request": keyed(key, f"request\0{seen.request}"),
-            "key": keyed(key, "key")[:8],
+            "key": self._key_name,
         }
         masks = self._masks_of(seen.schema)
         scored = zip(seen.records, seen.probabilities, seen.decided, strict=True)
@@ -261,7 +270,8 @@ class Capture:
         except OSError:
             key = b""
         if len(key) >= _SHORTEST_KEY:
-            self._key = key
+            self._key, self._key_name = key, keyed(key, "key")[:8]
+            self._drawing_key = hmac.digest(key, b"draws", "sha256")
         elif self._key is None:
             log.warning(
                 "no prediction is kept: %s holds no key of %d bytes or more",
@@ -287,6 +297,12 @@ class Capture:
         if left:
             self._dropped["stopped"].inc(left)
             log.warning("%d captured predictions were not written", left)
+
+
+@functools.lru_cache(maxsize=16)
+def _at(second: int) -> str:
+    """A time as it is written; most rows have that of the row before."""
+    return datetime.fromtimestamp(second, UTC).isoformat()
 
 
 def from_variables(variables: Mapping[str, str], workload: str, slot: str) -> Capture | None:

@@ -348,8 +348,9 @@ class ModelComponent(SeldonComponent):  # type: ignore[misc]  # seldon_core has 
             "tags": self._tags(model),
             "requestPath": {self.workload: model.version},
         }
-        if keep and self._capture is not None:
-            self._capture.offer(
+        kept = self._capture if keep else None
+        if kept is not None and kept.draws(meta["puid"], len(records)):
+            kept.offer(
                 capture.Seen(
                     version=model.version,
                     schema=model.schema,

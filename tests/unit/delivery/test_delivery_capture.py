@@ -154,17 +154,21 @@ def test_files_lie_under_the_day_of_their_records(
 
 
 def test_the_share_is_drawn_by_the_request_and_always_the_same(
-    new: Callable[..., Capture], store: Store
+    new: Callable[..., Capture], key_file: Path
 ) -> None:
-    for _ in range(2):
-        made = new(share=0.25)
-        made.start()
-        for number in range(2000):
-            made.offer(seen(f"request-{number}"))
-        made.close()
-    drawn = [line["request"] for line in store.lines]
-    assert len(drawn) == 2 * len(set(drawn))
-    assert 400 < len(set(drawn)) < 600
+    drawn = []
+    for share in (0.25, 0.25, 1.0):
+        made = new(share=share)
+        made._read_key()
+        names = [f"request-{number}" for number in range(2000)]
+        drawn.append({name for name in names if made.draws(name, 1)})
+    assert drawn[0] == drawn[1]
+    assert 400 < len(drawn[0]) < 600
+    assert len(drawn[2]) == 2000
+    key_file.write_text("another key of sixteen letters")
+    made = new(share=0.25)
+    made._read_key()
+    assert {name for name in names if made.draws(name, 1)} != drawn[0], "nobody can foresee it"
 
 
 def test_a_full_batch_is_written_before_the_time_is_over(
@@ -243,14 +247,13 @@ def test_without_a_key_nothing_is_kept_until_there_is_one(
     key_file.write_text("too short")
     made = new()
     made._read_key()
-    made.offer(seen())
-    assert made._flush()
-    assert store.files == {}
-    assert counted(made) == {"no_key": 1, "captured": 0}
+    assert not made.draws(REQUEST, 3)
+    assert counted(made) == {"no_key": 3, "captured": 0}
     assert "too short" not in caplog.text
     assert f"{key_file} holds no key of 16 bytes" in caplog.text
     key_file.write_text(key)
     made._read_key()
+    assert made.draws(REQUEST, 1)
     made.offer(seen())
     made._flush()
     assert len(store.lines) == 1
