@@ -525,7 +525,7 @@ def test_logs_and_backups_are_locked_where_the_settings_say_so(
         assert bucket.inputs["objectLockEnabled"] is (content in locks)
     for lock in locks.values():
         assert lock.inputs["rule"] == {"defaultRetention": {"mode": "COMPLIANCE", "days": 400}}
-    unlocked = made(storage=StorageSettings())
+    unlocked = made(storage=StorageSettings(lock=ObjectLock(mode="none")))
     assert unlocked.of("BucketObjectLockConfiguration") == []
 
 

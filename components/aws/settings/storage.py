@@ -61,10 +61,11 @@ class ObjectLock(Section):
     """How long nobody deletes what was written to the buckets of logs and of backups.
 
     `governance` lets break-glass delete all the same; `compliance` lets nobody, not even the
-    account's root, until the days are over.
+    account's root, until the days are over. A lock costs nothing, and records of a time without one
+    prove little: `none` is for environments whose buckets go with them.
     """
 
-    mode: Literal["none", "governance", "compliance"] = "none"
+    mode: Literal["none", "governance", "compliance"] = "governance"
     days: int = Field(365, ge=1, le=36500)
 
 
