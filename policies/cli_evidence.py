@@ -19,10 +19,23 @@ def key(file: Annotated[Path, typer.Argument(help="Where the private key is to l
 
     Example: falaj evidence key ~/evidence.key
     """
-    from policies.evidence.seal import new_key
+    from policies.evidence.signing_keys import new_key
 
     new_key(file)
     typer.echo(f"{file}: keep it; {file.with_suffix('.pub')}: give it to whoever verifies")
+
+
+@app.command("public-key")
+def public(
+    key: Annotated[str, typer.Argument(metavar="FILE|awskms:///ARN", help="A private key.")],
+) -> None:
+    """Print the public half of a key, for whoever verifies.
+
+    Example: falaj evidence public-key awskms:///arn:aws:kms:me-central-1:123456789012:alias/evidence
+    """
+    from policies.evidence.signing_keys import signing_key
+
+    typer.echo(signing_key(key).public().decode(), nl=False)
 
 
 @app.command()
@@ -34,7 +47,13 @@ def create(
         str,
         typer.Option(help="mainland-bank, difc, adgm, health, government or other."),
     ],
-    key: Annotated[Path, typer.Option(help="The private key, made by `falaj evidence key`.")],
+    key: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE|awskms:///ARN",
+            help="The private key: made by `falaj evidence key`, or an elliptic one of AWS KMS.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="A new folder.")],
     config: Annotated[
         Path | None, typer.Option(help="JSON: rule → level; instead of the packs' own file.")
@@ -47,6 +66,9 @@ def create(
 
     Example: falaj evidence create --state state.json -e prod --jurisdiction mainland-bank
     --key ~/evidence.key --out evidence/2026-11
+
+    In a pipeline, with a key that nobody has:
+    --key awskms:///arn:aws:kms:me-central-1:123456789012:alias/evidence
     """
     from policies.common.configuration import check, configured
     from policies.common.frameworks import JURISDICTIONS
@@ -54,11 +76,12 @@ def create(
     from policies.common.stack import Stack
     from policies.evidence import report, seal
     from policies.evidence.record import record
+    from policies.evidence.signing_keys import signing_key
     from policies.packs import RULES
 
     if jurisdiction not in JURISDICTIONS:
         raise InputError(f"--jurisdiction: is {jurisdiction}; one of {', '.join(JURISDICTIONS)}")
-    private = seal.read_key(key)
+    signer = signing_key(key)
     file = config or configuration_of(environment)
     said, text = read_json(file), read_json(state)
     inputs, outputs = (Stack(of_state(text, show)) for show in ("inputs", "outputs"))
@@ -71,7 +94,7 @@ def create(
         read={"state": text.encode(), "configuration": said.encode()},
         before=json.loads(read_json(since / seal.EVIDENCE)) if since is not None else None,
     )
-    seal.write(out, made, report.page(made), private)
+    seal.write(out, made, report.page(made), signer)
     told = ", ".join(f"{count} {outcome}" for outcome, count in made["summary"].items() if count)
     typer.echo(f"{out}: {told}")
     typer.echo(f"read {out / seal.REPORT}; verify with falaj evidence verify {out} --key FILE.pub")

@@ -1,8 +1,8 @@
 """Writes the auditor pack as files that can be told from altered ones, and checks them.
 
-`manifest.json` holds the hash of each file; its signature (Ed25519, RFC 8032) is `manifest.sig`. A
-key on the machine that made the pack says who had the key, not who that was: where there is a KMS
-or Sigstore, sign `manifest.json` with it as well (``cosign sign-blob``).
+`manifest.json` holds the hash of each file; its signature is `manifest.sig`, by a key of
+`policies.evidence.signing_keys`. Where there is Sigstore, sign `manifest.json` with it as well
+(``cosign sign-blob``).
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ import csv
 import hashlib
 import io
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from policies.evidence.signing_keys import SigningKey, is_signed, public_key
 
 EVIDENCE, CONTROLS, REPORT = "evidence.json", "controls.csv", "report.html"
 MANIFEST, SIGNATURE, PUBLIC_KEY = "manifest.json", "manifest.sig", "evidence.pub"
@@ -30,47 +27,10 @@ class SealError(Exception):
     """The pack cannot be written, or is not what was signed."""
 
 
-def new_key(path: Path) -> None:
-    """Writes a private key, for its owner alone, and beside it ``<name>.pub``.
-
-    Raises `SealError` where there is a file already.
-    """
-    key = Ed25519PrivateKey.generate()
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise SealError(f"{path} exists: a key is not written over") from error
-    except OSError as error:
-        raise SealError(f"{path} cannot be written: {error.strerror}") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(private)
-    path.with_suffix(".pub").write_bytes(_public(key.public_key()))
-
-
-def read_key(path: Path) -> Ed25519PrivateKey:
-    """The private key in `path`. Raises `SealError`, also where others may read it."""
-    try:
-        if path.stat().st_mode & 0o077:
-            raise SealError(f"{path} may be read by others: chmod 600 {path}")
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        raise SealError(
-            f"{path} holds no private key: {error}; make one: falaj evidence key {path}"
-        ) from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise SealError(f"{path} holds no Ed25519 key; make one: falaj evidence key FILE")
-    return key
-
-
-def write(folder: Path, evidence: Mapping[str, Any], report: str, key: Ed25519PrivateKey) -> None:
+def write(folder: Path, evidence: Mapping[str, Any], report: str, key: SigningKey) -> None:
     """Writes the pack to `folder`, which must not be there; whole or not at all.
 
-    Raises `SealError`.
+    Raises `SealError` and `SigningKeyError`.
     """
     if folder.exists():
         raise SealError(f"{folder} exists: evidence is not written over")
@@ -78,7 +38,7 @@ def write(folder: Path, evidence: Mapping[str, Any], report: str, key: Ed25519Pr
         EVIDENCE: json.dumps(evidence, indent=2, ensure_ascii=False).encode() + b"\n",
         CONTROLS: _controls(evidence).encode(),
         REPORT: report.encode(),
-        PUBLIC_KEY: _public(key.public_key()),
+        PUBLIC_KEY: key.public(),
     }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     manifest = json.dumps({"files": hashes}, indent=2, sort_keys=True).encode() + b"\n"
@@ -97,24 +57,20 @@ def write(folder: Path, evidence: Mapping[str, Any], report: str, key: Ed25519Pr
         raise SealError(f"{folder} cannot be written: {error}") from error
 
 
-def verify(folder: Path, public_key: Path) -> dict[str, Any]:
-    """The evidence in `folder`, as it was when the owner of `public_key` signed it.
+def verify(folder: Path, key: Path) -> dict[str, Any]:
+    """The evidence in `folder`, as it was when the owner of the public key in `key` signed it.
 
-    Raises `SealError`, which says what is missing, altered or too much.
+    Raises `SealError`, which says what is missing, altered or too much, and `SigningKeyError`.
     """
+    signer = public_key(key)
     try:
-        key = serialization.load_pem_public_key(public_key.read_bytes())
         manifest = (folder / MANIFEST).read_bytes()
         signature = (folder / SIGNATURE).read_bytes()
         there = {file.name for file in folder.iterdir()}
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise SealError(f"{folder} cannot be verified: {error}") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise SealError(f"{public_key} holds no Ed25519 key")
-    try:
-        key.verify(signature, manifest)
-    except InvalidSignature as error:
-        raise SealError(f"{folder / MANIFEST} was not signed with the key {public_key}") from error
+    if not is_signed(manifest, signature, signer):
+        raise SealError(f"{folder / MANIFEST} was not signed with the key {key}")
     hashes = json.loads(manifest)["files"]
     problems = [f"{name} is too much" for name in sorted(there - {*hashes, MANIFEST, SIGNATURE})]
     for name, expected in sorted(hashes.items()):
@@ -125,12 +81,6 @@ def verify(folder: Path, public_key: Path) -> dict[str, Any]:
     if problems:
         raise SealError(f"{folder} is not what was signed: {'; '.join(problems)}")
     return dict(json.loads((folder / EVIDENCE).read_text(encoding="utf-8")))
-
-
-def _public(key: Ed25519PublicKey) -> bytes:
-    return key.public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
 
 
 def _controls(evidence: Mapping[str, Any]) -> str:

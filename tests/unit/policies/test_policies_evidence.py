@@ -6,12 +6,14 @@ import csv
 import hashlib
 import json
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto import mock_aws
 from typer.testing import CliRunner, Result
 
 from policies.cli import InputError
@@ -20,6 +22,7 @@ from policies.common.exceptions import today
 from policies.common.rule import OUTCOMES
 from policies.evidence.record import code
 from policies.evidence.seal import SealError
+from policies.evidence.signing_keys import SigningKeyError
 from policies.packs import RULES
 
 RUNNER = CliRunner()
@@ -206,6 +209,55 @@ def test_a_key_is_its_owners_alone_and_not_written_over(key: Path, make: Make) -
     assert "a key is not written over" in str(again.exception)
     key.chmod(0o644)
     assert "may be read by others" in str(make("one").exception)
+
+
+@pytest.fixture
+def kms(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
+    """Makes a key of KMS and answers how it is named to sign with."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    with mock_aws():
+        client = boto3.client("kms", region_name="me-central-1")
+
+        def made(spec: str) -> str:
+            kept = client.create_key(KeySpec=spec, KeyUsage="SIGN_VERIFY")
+            return f"awskms:///{kept['KeyMetadata']['Arn']}"
+
+        yield made
+
+
+@pytest.mark.parametrize("spec", ["ECC_NIST_P256", "ECC_NIST_P384"])
+def test_a_key_of_kms_signs_and_its_public_half_verifies_without_aws(
+    make: Make, kms: Callable[[str], str], tmp_path: Path, spec: str
+) -> None:
+    name, other = kms(spec), kms(spec)
+    assert make("one", "me-central-1", "--key", name).exit_code == 0
+    public, wrong = tmp_path / "kms.pub", tmp_path / "other.pub"
+    public.write_text(RUNNER.invoke(app, ["public-key", name]).stdout)
+    wrong.write_text(RUNNER.invoke(app, ["public-key", other]).stdout)
+
+    def verified(file: Path) -> Result:
+        return RUNNER.invoke(app, ["verify", str(tmp_path / "one"), "--key", str(file)])
+
+    assert (tmp_path / "one" / "evidence.pub").read_bytes() == public.read_bytes()
+    assert verified(public).exit_code == 0
+    assert "was not signed with the key" in str(verified(wrong).exception)
+    (tmp_path / "one" / "controls.csv").write_text("")
+    assert "controls.csv was altered" in str(verified(public).exception)
+
+
+def test_a_key_of_kms_that_cannot_sign_is_told_by_its_name(
+    make: Make, kms: Callable[[str], str], tmp_path: Path
+) -> None:
+    for name, message in (
+        ("awskms:///alias/evidence", "names no key: awskms:///arn:aws:kms:me-central-1"),
+        ("awskms:///arn:aws:s3:::bucket", "names no key"),
+        (kms("RSA_2048"), "is no key on the curve P-256 or P-384; make one of ECC_NIST"),
+        ("awskms:///arn:aws:kms:me-central-1:123456789012:key/none", "cannot be used"),
+    ):
+        failed = make("one", "me-central-1", "--key", name).exception
+        assert isinstance(failed, SigningKeyError)
+        assert message in str(failed)
+    assert not (tmp_path / "one").exists()
 
 
 def test_evidence_is_not_written_over_and_wrong_input_is_named(make: Make, tmp_path: Path) -> None:
