@@ -79,17 +79,28 @@ _SHARES: Mapping[str, tuple[str, ...]] = {
         *("accountId", "group", "organizationArn", "organizationalUnitArn"),
     ),
     "aws:ec2/snapshotCreateVolumePermission:SnapshotCreateVolumePermission": ("accountId",),
+    "aws:kms/grant:Grant": ("granteePrincipal",),
+    "aws:lakeformation/dataLakeSettings:DataLakeSettings": (
+        *("admins", "readOnlyAdmins", "externalDataFilteringAllowLists", "trustedResourceOwners"),
+    ),
+    "aws:lakeformation/permissions:Permissions": ("principal",),
     "aws:ram/principalAssociation:PrincipalAssociation": ("principal",),
+    "aws:redshift/dataShareAuthorization:DataShareAuthorization": ("consumerIdentifier",),
     **{
         f"aws:rds/{kind[0].lower()}{kind[1:]}:{kind}": ("sharedAccounts",)
         for kind in ("ClusterSnapshot", "ClusterSnapshotCopy", "Snapshot", "SnapshotCopy")
     },
 }
 """Type → where it names with whom something is shared."""
+_AT_HOME = ("IAM_ALLOWED_PRINCIPALS", "arn:aws:identitystore:::")
+"""How Lake Formation names identities of the account, or of its own organisation (its developer
+guide, *DataLakePrincipal*)."""
+_ALL_OF = ":IAMPrincipals"
+"""After an account's number: all its identities."""
 
 
 def not_shared(resource: Resource, parameters: Sharing) -> Iterator[Finding]:
-    """A snapshot or image is all the data of its machine, where another's rules hold."""
+    """What another account can read, its own rules decide on from then on."""
     if resource.type in _SWITCHES:
         where, right = _SWITCHES[resource.type]
         value = resource.at(where)
@@ -103,7 +114,9 @@ def not_shared(resource: Resource, parameters: Sharing) -> Iterator[Finding]:
         for place, value in found(resource.properties, path):
             if value is UNKNOWN:
                 yield pending(resource, shown(place))
-            elif account_in(value) not in allowed:
+            elif str(value).startswith(_AT_HOME):
+                continue
+            elif account_in(str(value).removesuffix(_ALL_OF)) not in allowed:
                 what = f"is {value}, which is in no account of allowedAccounts"
                 yield Finding(resource=resource, where=shown(place), what=what)
 
@@ -119,7 +132,7 @@ RULES = (
     ),
     Rule(
         name="snapshot-and-image-are-not-shared",
-        description="No snapshot, image or share reaches an account that is not listed.",
+        description="No snapshot, key, table or share reaches an account that is not listed.",
         mend="remove the share, or add the account to allowedAccounts.",
         applies_to=lambda resource: resource.type in _SWITCHES or resource.type in _SHARES,
         parameters=Sharing,

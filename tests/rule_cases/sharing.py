@@ -30,6 +30,10 @@ SNAPSHOTS = tuple(
     f"aws:rds/{kind[0].lower()}{kind[1:]}:{kind}"
     for kind in ("ClusterSnapshot", "ClusterSnapshotCopy", "Snapshot", "SnapshotCopy")
 )
+LAKE = "aws:lakeformation/permissions:Permissions"
+LAKES = "aws:lakeformation/dataLakeSettings:DataLakeSettings"
+GRANT = "aws:kms/grant:Grant"
+READERS = "aws:redshift/dataShareAuthorization:DataShareAuthorization"
 FRIEND, STRANGER = "210987654321", "999999999999"
 ORGANISATION = "arn:aws:organizations::{}:organization/o-1"
 
@@ -104,6 +108,26 @@ CASES = (
             "a stranger's role in a share": one(
                 MEMBER, "principal", f"arn:aws:iam::{STRANGER}:role/one"
             ),
+            "a stranger's role at a key": one(
+                GRANT, "granteePrincipal", f"arn:aws:iam::{STRANGER}:role/one"
+            ),
+            "a table for a stranger": one(LAKE, "principal", STRANGER),
+            "a table for a stranger's role": one(
+                LAKE, "principal", f"arn:aws:iam::{STRANGER}:role/one"
+            ),
+            "a table for all of a stranger's": one(LAKE, "principal", f"{STRANGER}:IAMPrincipals"),
+            "a table for an organisation": one(LAKE, "principal", ORGANISATION.format(STRANGER)),
+            **{
+                f"a lake for a stranger: {path}": one(LAKES, path, [ACCOUNT, STRANGER])
+                for path in ("externalDataFilteringAllowLists", "trustedResourceOwners")
+            },
+            **{
+                f"a lake for a stranger: {path}": one(
+                    LAKES, path, [f"arn:aws:iam::{STRANGER}:role/one"]
+                )
+                for path in ("admins", "readOnlyAdmins")
+            },
+            "a warehouse for a stranger": one(READERS, "consumerIdentifier", STRANGER),
         },
         passes={
             "images are kept in": one(IMAGES, "state", "block-new-sharing"),
@@ -114,6 +138,11 @@ CASES = (
             "a database with nobody": one(SNAPSHOTS[0], "sharedAccounts", []),
             "a share for the organisation": one(SHARE, "allowExternalPrincipals", False),
             "a share that says nothing": one(SHARE),
+            "a key for one's own": one(GRANT, "granteePrincipal", f"arn:aws:iam::{ACCOUNT}:role/a"),
+            "a table for all of one's own": one(LAKE, "principal", f"{ACCOUNT}:IAMPrincipals"),
+            "a table for whom IAM lets": one(LAKE, "principal", "IAM_ALLOWED_PRINCIPALS"),
+            "a table for people": one(LAKE, "principal", "arn:aws:identitystore:::group/one"),
+            "a warehouse for a friend": one(READERS, "consumerIdentifier", FRIEND),
         },
         pending={
             "state": one(LOCK, "state", UNKNOWN),
