@@ -131,7 +131,7 @@ class Serving(pulumi.ComponentResource):
             "route",
             NETWORKING,
             "VirtualService",
-            f"{args.team}-{args.workload}",
+            f"{args.team}.{args.workload}",
             model_routes.route(
                 ENGINES[args.settings.engine],
                 hosts=args.door.hosts,
@@ -292,7 +292,7 @@ class Serving(pulumi.ComponentResource):
             "namespace": args.team,
         }
         self._right("split", args.team, self.release_account, may_split(split), subject)
-        name = f"{args.team}-{self.release_account}"
+        name = f"{args.team}.{self.release_account}"
         self._right("gateway", args.door.namespace, name, may_see_gateway(), subject)
 
     def _right(

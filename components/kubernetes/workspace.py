@@ -157,7 +157,7 @@ class Workspace(pulumi.ComponentResource):
                 api_version=NETWORKING,
                 kind="VirtualService",
                 metadata=self._metadata()
-                | {"name": f"{user.team}-{self._called}", "namespace": args.door.namespace},
+                | {"name": f"{user.team}.{self._called}", "namespace": args.door.namespace},
                 spec=pages.route(
                     page, args.door.gateway, f"{self._called}.{user.team}.svc.cluster.local"
                 ),

@@ -190,7 +190,7 @@ def test_an_update_in_the_middle_of_a_canary_changes_no_weight(
     assert ":2@" in image["containers"][0]["image"]
     assert held() == before
     assert split.weights() == {"a": 90, "b": 10}
-    root = got(api, "VirtualService", "lending-credit", "networking.istio.io/v1", "serving")
+    root = got(api, "VirtualService", "lending.credit", "networking.istio.io/v1", "serving")
     path = "/seldon/lending/credit/v2/models/credit/infer"
     hosts = [
         edge.chosen(root, lambda *_: held(), path, {BUCKET_HEADER: f"{bucket:02d}"})[0]
@@ -224,7 +224,7 @@ def test_a_scaled_deployment_keeps_its_size_over_an_update(
     [
         ("VirtualService", "churn-split", "lending"),
         ("DestinationRule", "credit-a", "lending"),
-        ("VirtualService", "lending-credit", "serving"),
+        ("VirtualService", "lending.credit", "serving"),
     ],
 )
 def test_the_account_of_a_release_writes_its_split_and_nothing_else(

@@ -29,6 +29,8 @@ def args(
     engine: str = "mlserver",
     licence: str | None = LICENCE,
     environment: str = "prod",
+    team: str = "lending",
+    workload: str = "credit",
     **model: Any,
 ) -> ServingArgs:
     return ServingArgs(
@@ -36,8 +38,8 @@ def args(
         settings=ServingSettings.model_validate(
             {"engine": engine, "seldon_licence_reference": licence}
         ),
-        workload="credit",
-        team="lending",
+        workload=workload,
+        team=team,
         image="registry.ae.example/prod/credit:1",
         tracking_uri="http://mlflow.tracking:5000",
         door=DOOR,
@@ -121,7 +123,7 @@ class TestServing:
         assert "'weight': 50" not in said
         assert "'traffic'" not in said
         names = [one.inputs["metadata"]["name"] for one in made.of("VirtualService")]
-        assert names == ["lending-credit"]
+        assert names == ["lending.credit"]
 
     def test_the_route_leaves_the_slot_to_the_release_and_else_takes_the_first(
         self, made: Any
@@ -152,6 +154,19 @@ class TestServing:
     def test_pods_without_a_gpu_bear_no_gpu_node(self, made: Any) -> None:
         for pod in templates(made).values():
             assert not {"tolerations", "nodeSelector"} & set(pod["spec"])
+
+
+def test_what_two_teams_put_beside_the_gateway_never_has_one_name(record: Record) -> None:
+    """The teams `a-b` and `a` may have the workloads `c` and `b-c`."""
+
+    def names(team: str, workload: str) -> set[str]:
+        made = record(lambda: Serving("it", args(team=team, workload=workload)))
+        objects = [one.inputs["metadata"] for one in made.resources if "metadata" in one.inputs]
+        return {one["name"] for one in objects if one.get("namespace") == DOOR.namespace}
+
+    first, second = names("a-b", "c"), names("a", "b-c")
+    assert first
+    assert not first & second
 
 
 def test_a_gpu_is_asked_for_whole_and_found_by_its_pool(record: Record) -> None:
