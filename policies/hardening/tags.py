@@ -30,12 +30,14 @@ class Required(Parameters):
 
 def has_required_tags(resource: Resource, parameters: Required) -> Iterator[Finding]:
     """What has no owner is nobody's to mend."""
-    for key, value in _lacking(resource, parameters):
+    lacking = list(_lacking(resource, parameters))
+    missing = [key for key, value in lacking if value is not UNKNOWN]
+    if missing:
+        what = f"lack {', '.join(missing)}, and so do those of its provider"
+        yield Finding(resource=resource, where="tags", what=what)
+    for key, value in lacking:
         if value is UNKNOWN:
             yield pending(resource, f"tags.{key}")
-        else:
-            what = "is empty" if value == "" else "is not set, nor by its provider"
-            yield Finding(resource=resource, where=f"tags.{key}", what=what)
 
 
 def _lacking(resource: Resource, parameters: Required) -> Iterator[tuple[str, Any]]:
@@ -44,7 +46,7 @@ def _lacking(resource: Resource, parameters: Required) -> Iterator[tuple[str, An
     for key in parameters.requiredTags:
         value = tag(resource, key)
         if value is UNKNOWN or is_missing(value) or not str(value).strip():
-            yield key, value if value is UNKNOWN or is_missing(value) else ""
+            yield key, value
 
 
 def with_required_tags(resource: Resource, parameters: Required) -> Mapping[Path, Any]:

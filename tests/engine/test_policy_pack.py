@@ -33,8 +33,11 @@ PINNED = """\
 import json
 import pulumi
 import pulumi_aws as aws
-home = aws.Provider("home", region="me-central-1", allowed_account_ids=["123456789012"])
+home = aws.Provider("home", region="me-central-1", allowed_account_ids=["123456789012"],
+    default_tags={"tags": {"owner": "bank", "environment": "test",
+                           "data-classification": "internal", "residency": "in-country"}})
 here = pulumi.ResourceOptions(provider=home)
+kept = pulumi.ResourceOptions(provider=home, protect=True)
 account = "arn:aws:iam::123456789012:"
 key = aws.kms.Key("key", enable_key_rotation=True, policy=json.dumps({"Version": "2012-10-17",
     "Statement": [
@@ -43,15 +46,26 @@ key = aws.kms.Key("key", enable_key_rotation=True, policy=json.dumps({"Version":
         {"Effect": "Allow", "Principal": {"AWS": account + "role/reader"}, "Resource": "*",
          "Action": ["kms:Decrypt", "kms:GenerateDataKey*"]},
         {"Effect": "Deny", "Principal": "*", "Action": "kms:*", "Resource": "*",
-         "Condition": {"StringNotEquals": {"aws:RequestedRegion": "me-central-1"}}}]}), opts=here)
-bucket = aws.s3.Bucket("bucket", bucket="store-1", opts=here)
-aws.s3.BucketPublicAccessBlock("block", bucket=bucket.id, block_public_acls=True,
-    block_public_policy=True, ignore_public_acls=True, restrict_public_buckets=True, opts=here)
-arn = "arn:aws:s3:::store-1"
-aws.s3.BucketPolicy("policy", bucket=bucket.id, policy=json.dumps({"Version": "2012-10-17",
-    "Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:*",
-                   "Resource": [arn, arn + "/*"],
-                   "Condition": {"Bool": {"aws:SecureTransport": "false"}}}]}), opts=here)
+         "Condition": {"StringNotEquals": {"aws:RequestedRegion": "me-central-1"}}}]}),
+    tags={"data-domain": "artifacts"}, opts=kept)
+def store(name, **tags):
+    bucket = aws.s3.Bucket(name, bucket=name + "-1", tags={"backup": "none", **tags}, opts=kept)
+    aws.s3.BucketPublicAccessBlock(name + "-block", bucket=bucket.id, block_public_acls=True,
+        block_public_policy=True, ignore_public_acls=True, restrict_public_buckets=True, opts=here)
+    arn = f"arn:aws:s3:::{name}-1"
+    aws.s3.BucketPolicy(name + "-policy", bucket=bucket.id, policy=json.dumps({
+        "Version": "2012-10-17", "Statement": [
+            {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [arn, arn + "/*"],
+             "Condition": {"Bool": {"aws:SecureTransport": "false"}}}]}), opts=here)
+    aws.s3.BucketVersioning(name + "-versions", bucket=bucket.id,
+        versioning_configuration={"status": "Enabled"}, opts=here)
+    return bucket
+logs = store("logs", purpose="logs")
+aws.s3.BucketServerSideEncryptionConfiguration("logs-encryption", bucket=logs.id, rules=[{
+    "apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}], opts=here)
+bucket = store("bucket")
+aws.s3.BucketLogging("logging", bucket=bucket.id, target_bucket=logs.id, target_prefix="bucket/",
+    opts=here)
 """
 ENCRYPTED = """
 aws.s3.BucketServerSideEncryptionConfiguration("encryption", bucket=bucket.id, rules=[{
@@ -100,16 +114,16 @@ def test_a_broken_program_fails_its_preview_with_a_message_that_helps(
 
 
 def test_what_is_not_known_yet_is_pending_at_the_preview_and_decided_by_up(
-    project: Project,
+    project: Project, tmp_path: Path
 ) -> None:
     program = (
         PINNED
         + ENCRYPTED
         + '\naws.sqs.Queue("late", region=key.arn, kms_master_key_id=key.arn, opts=here)\n'
     )
-    stack = project(program)
-    preview = stack.pulumi("preview", *ALL)
-    up = stack.pulumi("up", "--yes", "--skip-preview", *ALL)
+    stack, flags = project(program), configured(tmp_path, {})
+    preview = stack.pulumi("preview", *flags)
+    up = stack.pulumi("up", "--yes", "--skip-preview", *flags)
 
     assert preview.returncode == 0, preview.stdout + preview.stderr
     assert "pending: aws:sqs/queue:Queue 'late': region is not known yet" in preview.stdout
@@ -125,7 +139,7 @@ def test_a_program_without_aws_passes(project: Project) -> None:
 
 def test_the_local_environment_passes(succeed: Succeed) -> None:
     with offline("local") as stack:
-        preview = succeed(stack.pulumi("preview", *ALL))
+        preview = succeed(stack.pulumi("preview", *held_to("local")))
 
     assert "falaj" in preview.stdout
     assert "aws:" not in preview.stdout
@@ -152,9 +166,10 @@ def test_parameters_of_a_rule_come_from_the_packs_configuration(
 
 
 def configured(path: Path, changes: dict[str, Any]) -> list[str]:
-    """The flags of all rules, set as in `prod` but for `changes`."""
+    """The flags of all rules, set as in `prod` but for `changes`; the account has a trail."""
     file = path / "rules.json"
-    file.write_text(json.dumps(json.loads(Path(ALL[3]).read_text()) | changes))
+    trail = {"cloudtrail-is-complete": "mandatory"}
+    file.write_text(json.dumps(json.loads(Path(ALL[3]).read_text()) | trail | changes))
     return [*ALL[:3], str(file)]
 
 
