@@ -7,6 +7,9 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
 ANY_PYTHON := $(or $(shell command -v python3),$(error missing: Python 3.12 (sudo apt-get install python3)))
 RUN := @.venv/bin/python -m stacks.environment --
+# tests run in a process for each processor, two to four; in none beside pytest's own with 0
+TEST_PROCESSES ?= auto
+PYTEST := $(RUN) python -m pytest -n $(TEST_PROCESSES)
 PULUMI_UP := up --refresh --yes --skip-preview --suppress-outputs
 
 setup: ## gets everything that the clone needs
@@ -34,11 +37,11 @@ shell: setup ## a shell in which pulumi and falaj use this clone
 	@.venv/bin/python -m stacks.environment
 
 check: setup ## lint, types, unit tests that start no servers, and one run of the engine
-	$(RUN) python -m pytest tests/unit --ignore=tests/unit/serving tests/engine/test_dev.py
+	$(PYTEST) tests/unit --ignore=tests/unit/serving tests/engine/test_dev.py
 
 test: ## everything, with the whole path and a browser
 	@$(ANY_PYTHON) -B -m tools.setup --with-tests
-	$(RUN) python -m pytest
+	$(PYTEST)
 
 bench: setup ## measures what the documents promise
 	$(RUN) python tests/benchmarks/local.py

@@ -44,6 +44,9 @@ MASKED = "[secret]"
 sys.path.append(str(ROOT / "tools" / "providers"))
 sys.path.append(str(ROOT / "tests"))
 
+# the order of the tests, and which process runs which
+pytest_plugins = ["side_by_side"]
+
 
 # --- components, on mocks -------------------------------------------------------------------------
 
@@ -333,20 +336,6 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
         yield Journey(clone, up.stdout)
     finally:
         clone.make("down", seconds=300)
-
-
-# --- order ----------------------------------------------------------------------------------------
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What ends the one environment comes after all that looks at it."""
-    # faults need what the journey leaves: a champion, and a version that is kept warm
-    items.sort(
-        key=lambda item: (
-            item.get_closest_marker("last") is not None,
-            item.path.stem == "test_faults",
-        )
-    )
 
 
 # --- the contract ---------------------------------------------------------------------------------

@@ -24,9 +24,9 @@ from components.images import read_catalogue
 from stacks.offline import Offline, offline
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[ControlPlane]:
-    """One control plane for all tests."""
+    """One control plane for all tests of the folder, stopped after the last of them."""
     # no folder of pytest's, which are kept: it holds keys
     with (
         tempfile.TemporaryDirectory(prefix="falaj-cluster-") as folder,
@@ -35,7 +35,7 @@ def cluster() -> Iterator[ControlPlane]:
         yield plane
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def api(cluster: ControlPlane) -> Iterator[Api]:
     """The administrator's way in."""
     with cluster.api() as api:
@@ -45,7 +45,7 @@ def api(cluster: ControlPlane) -> Iterator[Api]:
 # --- kinds of others ------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def define(api: Api) -> Callable[..., list[str]]:
     """Defines the kinds of projects in crds.ini, once; gives the names of the definitions."""
     known: dict[str, list[str]] = {}

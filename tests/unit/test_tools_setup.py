@@ -357,13 +357,13 @@ def test_the_ci_command_asks_nobody_and_runs_the_tests() -> None:
     assert path.stat().st_mode & stat.S_IXUSR
     done = subprocess.run(
         ["bash", str(path)],
-        env={**os.environ, "MAKEFLAGS": "-n"},
+        env={**os.environ, "MAKEFLAGS": "-n", "TEST_PROCESSES": "auto"},
         cwd="/",
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.rstrip().endswith("python -m pytest")
+    assert done.stdout.rstrip().endswith("python -m pytest -n auto")
     assert "tools.setup --with-tests" in done.stdout
 
 
