@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
 ANY_PYTHON := $(or $(shell command -v python3),$(error missing: Python 3.12 (sudo apt-get install python3)))
 RUN := @.venv/bin/python -m stacks.environment --
-# tests run in a process for each processor, two to four; in none beside pytest's own with 0
+# tests run in as many processes as tests/side_by_side.py says; in pytest's own alone with 0
 TEST_PROCESSES ?= auto
 PYTEST := $(RUN) python -m pytest -n $(TEST_PROCESSES)
 PULUMI_UP := up --refresh --yes --skip-preview --suppress-outputs

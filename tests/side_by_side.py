@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.workermanage import WorkerController
 
-FEWEST, MOST = 2, 4
+MOST = 4
 NICENESS = 5
 SHARED = {
     "journey": (
@@ -63,8 +63,8 @@ here, as long as no long one is missing."""
 
 
 def processes() -> int:
-    """One for each processor, and two where there is one, since much of a run is waiting."""
-    return min(MOST, max(FEWEST, os.cpu_count() or FEWEST))
+    """One more than there are processors, since much of a run is waiting, but four at most."""
+    return min(MOST, (os.cpu_count() or 1) + 1)
 
 
 def group(nodeid: str) -> str:

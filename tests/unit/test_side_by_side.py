@@ -44,7 +44,7 @@ def test_every_file_that_is_named_is_there() -> None:
     assert {one for one in FIRST if "/" not in one} <= SHARED.keys()
 
 
-@pytest.mark.parametrize(("processors", "expected"), [(None, 2), (1, 2), (3, 3), (64, 4)])
+@pytest.mark.parametrize(("processors", "expected"), [(None, 2), (1, 2), (2, 3), (64, 4)])
 def test_processes_follow_the_processors(
     monkeypatch: pytest.MonkeyPatch, processors: int | None, expected: int
 ) -> None:
