@@ -49,6 +49,7 @@ FIRST = (
     "tests/local/test_full_disk.py",
     "tests/engine/test_interrupted.py",
     "dev",
+    "database",
     "tests/unit/test_repository.py",
     "tests/unit/policies/test_policies_cases.py",
     "tests/engine/",
