@@ -35,14 +35,15 @@ def check(
     """
     from policies.common.configuration import check as run
     from policies.common.configuration import configured
-    from policies.common.resources import of_state
+    from policies.common.resources import views_of_state
     from policies.common.stack import Stack
     from policies.packs import RULES
 
     text = read_json(state)
     file = _configuration(config, environment)
     rules = configured(RULES, json.loads(read_json(file)) if file is not None else None)
-    results = run(rules, Stack(of_state(text, "inputs")), Stack(of_state(text, "outputs")))
+    inputs, outputs = map(Stack, views_of_state(text))
+    results = run(rules, inputs, outputs)
     if as_json:
         typer.echo(json.dumps([_plain(result) for result in results], indent=2))
     else:

@@ -85,7 +85,7 @@ def _heard(configuration: Iterable[Configured], stack: Stack) -> Heard:
         (one.rule.name, finding.resource.urn, finding.where, finding.what)
         for one in configuration
         if one.level != "disabled"
-        for finding in one.rule.judge(stack, one.parameters)
+        for finding in one.rule.judge(stack, one.parameters)[0]
         if finding.verdict == "violation"
     )
 

@@ -27,7 +27,7 @@ from pulumi.runtime.proto.analyzer_pb2_grpc import (
 )
 
 from policies import VERSION
-from policies.common.configuration import LEVEL, Configured, configured, schema_of
+from policies.common.configuration import LEVEL, Configured, configured, judged, schema_of
 from policies.common.resources import of_request, of_stack
 from policies.common.rule import Finding, Level, Path, Rule, unmatched
 from policies.common.stack import Stack
@@ -49,7 +49,11 @@ class Analyzer(AnalyzerServicer):
     def __init__(self, name: str, version: str, rules: Sequence[Rule]) -> None:
         self._name, self._version = name, version
         self._rules = {rule.name: rule for rule in rules}
-        self._configured = configured(rules)
+        # most rules are not about most resources
+        self._not_applicable = {
+            name: proto.PolicyNotApplicable(policy_name=name) for name in self._rules
+        }
+        self._configure()
         self._lock = threading.Lock()
         self._seen: dict[str, list[Finding]] = {name: [] for name in self._rules}
         """What rules about one resource found of those with exceptions."""
@@ -77,8 +81,20 @@ class Analyzer(AnalyzerServicer):
             for name, one in request.policyConfig.items()
             if name in self._rules
         }
-        self._configured = configured(self._rules.values(), said)
+        self._configure(said)
         return Empty()
+
+    def _configure(self, said: Mapping[str, Any] | None = None) -> None:
+        in_force = [
+            one for one in configured(self._rules.values(), said) if one.level != "disabled"
+        ]
+        self._each = [one for one in in_force if one.rule.sees == "inputs"]
+        self._together = [one for one in in_force if one.rule.sees == "outputs"]
+        self._remedies = [
+            (one, one.rule.remedy)
+            for one in self._each
+            if one.level == "remediate" and one.rule.remedy is not None
+        ]
 
     def ConfigureStack(  # noqa: N802
         self, request: proto.AnalyzerStackConfigureRequest, context: Any
@@ -91,15 +107,17 @@ class Analyzer(AnalyzerServicer):
     def Analyze(self, request: proto.AnalyzeRequest, context: Any) -> proto.AnalyzeResponse:  # noqa: N802
         """Judges the inputs of one resource."""
         response, resource = proto.AnalyzeResponse(), of_request(request)
-        for one in self._in_force("inputs"):
-            if not one.rule.is_about(resource):
-                response.not_applicable.add(policy_name=one.rule.name)
-                continue
+        others = []
+        for one in self._each:
             findings = one.rule.judge_one(resource, one.parameters)
+            if findings is None:
+                others.append(self._not_applicable[one.rule.name])
+                continue
             if one.parameters.exceptions:
                 with self._lock:
                     self._seen[one.rule.name] += findings
             self._tell(response, one, findings)
+        response.not_applicable.extend(others)
         return response
 
     def AnalyzeStack(  # noqa: N802
@@ -107,13 +125,12 @@ class Analyzer(AnalyzerServicer):
     ) -> proto.AnalyzeResponse:
         """Judges the outputs of the whole stack, and whether each exception was needed."""
         response, stack = proto.AnalyzeResponse(), Stack(of_stack(request.resources))
-        for one in self._in_force("outputs"):
-            findings = one.rule.judge(stack, one.parameters)
-            if not any(map(one.rule.is_about, stack)):
-                response.not_applicable.add(policy_name=one.rule.name)
-            self._tell(response, one, findings)
-            self._tell(response, one, unmatched(one.parameters.exceptions, findings))
-        for one in self._in_force("inputs"):
+        for one in self._together:
+            result = judged(one, stack)
+            if not result.applicable:
+                response.not_applicable.append(self._not_applicable[one.rule.name])
+            self._tell(response, one, result.findings)
+        for one in self._each:
             self._tell(
                 response, one, unmatched(one.parameters.exceptions, self._seen[one.rule.name])
             )
@@ -121,12 +138,14 @@ class Analyzer(AnalyzerServicer):
 
     def Remediate(self, request: proto.AnalyzeRequest, context: Any) -> proto.RemediateResponse:  # noqa: N802
         """Sets what a rule at the level `remediate` would have set; secrets stay what they are."""
-        response, properties = proto.RemediateResponse(), Struct()
+        response = proto.RemediateResponse()
+        if not self._remedies:  # the engine asks of every resource all the same
+            return response
+        properties = Struct()
         properties.CopyFrom(request.properties)
         resource = of_request(request)
-        for one in self._in_force("inputs"):
-            remedy = one.rule.remedy
-            if one.level != "remediate" or remedy is None or not one.rule.is_about(resource):
+        for one, remedy in self._remedies:
+            if not one.rule.is_about(resource):
                 continue
             changes = remedy(resource, one.parameters)
             for path, value in changes.items():
@@ -140,11 +159,6 @@ class Analyzer(AnalyzerServicer):
                     properties=properties,
                 )
         return response
-
-    def _in_force(self, sees: str) -> Iterable[Configured]:
-        return (
-            one for one in self._configured if one.level != "disabled" and one.rule.sees == sees
-        )
 
     def _tell(
         self, response: proto.AnalyzeResponse, one: Configured, findings: Iterable[Finding]

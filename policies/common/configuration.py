@@ -8,6 +8,7 @@ with ``enforcementLevel``, the rule's parameters and its ``exceptions``.
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,24 +98,22 @@ def parameters_of(rule: Rule, values: Mapping[str, Any]) -> Parameters:
 
 def check(configuration: Sequence[Configured], inputs: Stack, outputs: Stack) -> list[Result]:
     """Runs the rules on a stack, seen by its inputs and by its outputs."""
-    results = []
-    for one in configuration:
-        rule, resources = one.rule, inputs if one.rule.sees == "inputs" else outputs
-        if one.level == "disabled":
-            results.append(Result(rule=rule, level=one.level, findings=(), applicable=0))
-            continue
-        findings = rule.judge(resources, one.parameters)
-        exceptions = one.parameters.exceptions
-        results.append(
-            Result(
-                rule=rule,
-                level=one.level,
-                findings=[*findings, *unmatched(exceptions, findings)],
-                applicable=sum(map(rule.is_about, resources)),
-                exceptions=[(one, state_of(one, findings)) for one in exceptions],
-            )
-        )
-    return results
+    return [judged(one, inputs if one.rule.sees == "inputs" else outputs) for one in configuration]
+
+
+def judged(one: Configured, resources: Stack) -> Result:
+    """How a rule comes out on `resources`, and each of its exceptions with it."""
+    if one.level == "disabled":
+        return Result(rule=one.rule, level=one.level, findings=(), applicable=0)
+    findings, applicable = one.rule.judge(resources, one.parameters)
+    exceptions = one.parameters.exceptions
+    return Result(
+        rule=one.rule,
+        level=one.level,
+        findings=[*findings, *unmatched(exceptions, findings)],
+        applicable=applicable,
+        exceptions=[(exception, state_of(exception, findings)) for exception in exceptions],
+    )
 
 
 def schema(rules: Iterable[Rule]) -> dict[str, Any]:
@@ -144,7 +143,12 @@ def schema(rules: Iterable[Rule]) -> dict[str, Any]:
 
 def schema_of(rule: Rule) -> dict[str, Any]:
     """JSON schema of each parameter of `rule`, without references: the engine knows none."""
-    whole = rule.parameters.model_json_schema()
+    return _schema_of(rule.parameters)
+
+
+@functools.cache  # most rules have no parameters of their own
+def _schema_of(parameters: type[Parameters]) -> dict[str, Any]:
+    whole = parameters.model_json_schema()
     definitions = whole.get("$defs", {})
     return {name: _inlined(one, definitions) for name, one in whole["properties"].items()}
 

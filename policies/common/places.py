@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -32,14 +33,15 @@ def found(value: Any, path: str, place: Place = ()) -> Iterator[tuple[Place, Any
 
 def leaves(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
     """Each text, and what is not known yet, at any depth."""
-    if isinstance(value, Mapping):
-        for name, one in value.items():
-            yield from leaves(one, (*place, name))
+    # the most first: whether something is a mapping takes longest to ask
+    if isinstance(value, str) or value is UNKNOWN:
+        yield place, value
     elif isinstance(value, list):
         for index, one in enumerate(value):
             yield from leaves(one, (*place, index))
-    elif isinstance(value, str) or value is UNKNOWN:
-        yield place, value
+    elif isinstance(value, Mapping):
+        for name, one in value.items():
+            yield from leaves(one, (*place, name))
 
 
 def shown(place: Place) -> str:
@@ -53,10 +55,16 @@ def property_of(place: Place) -> str:
 
 
 def document(value: Any) -> Any:
-    """What the JSON text `value` says, itself where it is no text; `ABSENT` where it is no JSON."""
-    if not isinstance(value, str):
-        return value
+    """What the JSON text `value` says, itself where it is no text; `ABSENT` where it is no JSON.
+
+    Others get the same object: nobody changes it.
+    """
+    return _decoded(value) if isinstance(value, str) else value
+
+
+@functools.lru_cache(maxsize=512)  # the texts of a provider are asked for by each of its resources
+def _decoded(text: str) -> Any:
     try:
-        return json.loads(value)
+        return json.loads(text)
     except ValueError:
         return ABSENT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +79,12 @@ class Pod:
 
 def kind_of(resource: Resource) -> tuple[str, str] | None:
     """Group and kind of a Kubernetes object; `None` of anything else."""
-    package, _, rest = resource.type.partition(":")
+    return _kind_of(resource.type)
+
+
+@functools.lru_cache(maxsize=4096)  # every rule about Kubernetes asks it of every resource
+def _kind_of(name: str) -> tuple[str, str] | None:
+    package, _, rest = name.partition(":")
     group, _, kind = rest.rpartition(":")
     if package != "kubernetes" or not group:
         return None

@@ -204,11 +204,19 @@ def parsed(policy: Any) -> Document | Missing:
     """
     if policy is UNKNOWN:
         return Missing.UNKNOWN
-    if isinstance(policy, str):
-        try:
-            policy = json.loads(policy, object_pairs_hook=_without_repetition)
-        except (ValueError, RecursionError) as error:
-            raise InvalidPolicyError(f"is no JSON: {error}") from error
+    return _of_text(policy) if isinstance(policy, str) else _of_object(policy)
+
+
+@functools.lru_cache(maxsize=4096)  # one document is read by several rules
+def _of_text(policy: str) -> Document | Missing:
+    try:
+        said = json.loads(policy, object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError) as error:
+        raise InvalidPolicyError(f"is no JSON: {error}") from error
+    return _of_object(said)
+
+
+def _of_object(policy: Any) -> Document | Missing:
     if not isinstance(policy, Mapping):
         raise InvalidPolicyError("is no object")
     _refuse_others(policy, {"Version", "Id", "Statement"})

@@ -7,6 +7,7 @@ and one whose value is not known before `up` (`UNKNOWN`). A rule sees nothing bu
 from __future__ import annotations
 
 import enum
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,12 +90,16 @@ class Resource:
         return UNKNOWN if self.hidden else at(self.properties, *path)
 
 
+_MAPPINGS = (dict, Mapping)
+"""Most are of the first, and whether something is of the second takes long to ask."""
+
+
 def at(value: Any, *path: str | int) -> Any:
     """The value at `path` inside `value`, `None` where it is null, else `ABSENT` or `UNKNOWN`."""
     for step in path:
         if value is UNKNOWN:
             return UNKNOWN
-        if isinstance(step, str) and isinstance(value, Mapping):
+        if isinstance(step, str) and isinstance(value, _MAPPINGS):
             value = value.get(step, ABSENT)
         elif isinstance(step, int) and isinstance(value, Sequence) and not isinstance(value, str):
             value = value[step] if step < len(value) else ABSENT
@@ -123,18 +128,13 @@ def of_request(request: AnalyzeRequest) -> Resource:
 
 def of_stack(resources: Iterable[AnalyzerResource]) -> list[Resource]:
     """The resources of a stack as the engine shows them, with their outputs."""
-    providers: dict[str, Resource] = {}
     return [
         Resource(
             type=one.type,
             urn=one.urn,
             name=one.name,
             properties=_of_struct(one.properties),
-            provider=(
-                providers.setdefault(one.provider.urn, _of_provider(one.provider))
-                if one.HasField("provider")
-                else None
-            ),
+            provider=_of_provider(one.provider) if one.HasField("provider") else None,
             parent=one.parent,
             protect=one.options.protect,
             references={
@@ -151,7 +151,7 @@ def _waits(one: AnalyzerResource) -> bool:
     return (
         one.HasField("provider")
         and not one.properties.fields
-        and UNKNOWN in _of_struct(one.provider.properties).values()
+        and UNKNOWN in _of_provider(one.provider).properties.values()
     )
 
 
@@ -159,6 +159,16 @@ def of_state(state: str, show: str) -> list[Resource]:
     """The resources of an exported state, with what `show` names: ``inputs`` or ``outputs``.
 
     Raises `StateError`. A secret that is still encrypted is `UNKNOWN`.
+    """
+    return views_of_state(state, (show,))[0]
+
+
+def views_of_state(
+    state: str, shows: Iterable[str] = ("inputs", "outputs")
+) -> tuple[list[Resource], ...]:
+    """The same for each of `shows`; the text, which may be long, is read once.
+
+    Raises `StateError`.
     """
     try:
         exported = json.loads(state)["deployment"]["resources"]
@@ -169,7 +179,10 @@ def of_state(state: str, show: str) -> list[Resource]:
             for one in exported
             if one["type"].startswith("pulumi:providers:")
         }
-        return [_of_state(one, show, providers) for one in exported if not one.get("delete")]
+        return tuple(
+            [_of_state(one, show, providers) for one in exported if not one.get("delete")]
+            for show in shows
+        )
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise StateError(
             "this is no exported state: make one with `pulumi stack export --file state.json`"
@@ -195,6 +208,12 @@ def _of_state(one: Mapping[str, Any], show: str, providers: Mapping[str, Resourc
 
 
 def _of_provider(provider: AnalyzerProviderResource) -> Resource:
+    return _told(type(provider), provider.SerializeToString())
+
+
+@functools.lru_cache(maxsize=128)  # the engine tells of a provider with each of its resources
+def _told(kind: type[AnalyzerProviderResource], said: bytes) -> Resource:
+    provider = kind.FromString(said)
     return Resource(
         type=provider.type,
         urn=provider.urn,

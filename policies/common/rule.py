@@ -84,18 +84,26 @@ class Rule:
         """Which properties of a resource the rule judges."""
         return "inputs" if self.each is not None else "outputs"
 
-    def judge(self, resources: Stack, parameters: Any) -> list[Finding]:
-        """All that the rule finds in `resources`."""
-        found = (
-            self._together(resources, parameters)
-            if self.together is not None
-            else [one for resource in resources for one in self._each(resource, parameters)]
-        )
-        return [_excused(finding, parameters.exceptions) for finding in found]
+    def judge(self, resources: Stack, parameters: Any) -> tuple[list[Finding], int]:
+        """All that the rule finds in `resources`, and how many of them it is about."""
+        if self.together is not None:
+            found = self._together(resources, parameters)
+            about = sum(map(self.is_about, resources))
+            return [_excused(finding, parameters.exceptions) for finding in found], about
+        each = [self.judge_one(resource, parameters) for resource in resources]
+        judged = [findings for findings in each if findings is not None]
+        return [finding for findings in judged for finding in findings], len(judged)
 
-    def judge_one(self, resource: Resource, parameters: Any) -> list[Finding]:
-        """What a rule about one resource finds in `resource`, which it is about."""
-        return [_excused(one, parameters.exceptions) for one in self._judged(resource, parameters)]
+    def judge_one(self, resource: Resource, parameters: Any) -> list[Finding] | None:
+        """What a rule about one resource finds in `resource`; `None` where it is not about it."""
+        assert self.each is not None, "a rule judges resources each or together"  # noqa: S101
+        try:
+            if not self.applies_to(resource):
+                return None
+            found = list(self.each(resource, parameters))
+        except Exception as error:  # noqa: BLE001 a broken rule must not hide what others find
+            found = [self._broken(resource, error)]
+        return [_excused(finding, parameters.exceptions) for finding in found]
 
     def is_about(self, resource: Resource) -> bool:
         """Whether the rule is about `resource`; where it cannot tell, it is."""
@@ -104,9 +112,6 @@ class Rule:
         except Exception:  # noqa: BLE001 judging it will say what is wrong
             return True
 
-    def _each(self, resource: Resource, parameters: Any) -> list[Finding]:
-        return self._judged(resource, parameters) if self.is_about(resource) else []
-
     def _together(self, resources: Stack, parameters: Any) -> list[Finding]:
         assert self.together is not None, "a rule judges resources each or together"  # noqa: S101
         try:
@@ -114,14 +119,6 @@ class Rule:
         except Exception as error:  # noqa: BLE001 a broken rule must not hide what others find
             concerned = (resource for resource in resources if self.is_about(resource))
             return [self._broken(resource, error) for resource in concerned][:1]
-
-    def _judged(self, resource: Resource, parameters: Any) -> list[Finding]:
-        assert self.each is not None, "a rule judges resources each or together"  # noqa: S101
-        try:
-            self.applies_to(resource)
-            return list(self.each(resource, parameters))
-        except Exception as error:  # noqa: BLE001 a broken rule must not hide what others find
-            return [self._broken(resource, error)]
 
     def _broken(self, resource: Resource, error: Exception) -> Finding:
         """What cannot be judged is not passed."""

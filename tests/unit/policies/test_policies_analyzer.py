@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -109,6 +110,34 @@ def test_a_resource_that_a_rule_is_not_about_is_not_applicable(analyzer: Analyze
 
     assert [one.policy_name for one in response.not_applicable] == ["kms-key-rotates"]
     assert not response.diagnostics
+
+
+def test_a_rule_is_asked_once_whether_it_is_about_a_resource() -> None:
+    heard: list[str] = []
+
+    def about(resource: Resource) -> bool:
+        heard.append(resource.name)
+        return resource.name == "c"
+
+    once = Analyzer("mine", "1.2.3", [dataclasses.replace(RULES[0], applies_to=about)])
+
+    assert once.Analyze(asked(), None).diagnostics
+    assert once.Analyze(asked(name="d"), None).not_applicable
+    assert not once.Remediate(asked(), None).remediations
+    assert heard == ["c", "d"]
+
+
+def test_a_rule_that_cannot_tell_what_it_is_about_is_told_as_broken() -> None:
+    def about(_: Resource) -> bool:
+        raise KeyError("kind")
+
+    each, together = (dataclasses.replace(rule, applies_to=about) for rule in RULES)
+    broken = Analyzer("mine", "1.2.3", [each, together])
+
+    (said,) = broken.Analyze(asked(), None).diagnostics
+    assert "the rule is broken: KeyError: 'kind'" in said.message
+    # the other judges all the same, and is about all of which nobody can say that it is not
+    assert not broken.AnalyzeStack(stack("c"), None).not_applicable
 
 
 def test_a_stack_is_judged_as_a_whole(analyzer: Analyzer) -> None:

@@ -31,6 +31,7 @@ from policies.common.resources import (
     of_request,
     of_stack,
     of_state,
+    views_of_state,
 )
 from policies.common.rule import Finding, Rule
 from policies.packs import CONFIGURATIONS, RULES
@@ -470,6 +471,19 @@ def test_a_stack_has_providers_parents_protection_and_references() -> None:
     assert plain.provider.at("region") == "me-central-1"
 
 
+def test_a_provider_is_read_once_and_anew_when_it_says_something_else() -> None:
+    one = analyzer_pb2.AnalyzerResource(type="a:b:C", urn="urn::c", name="c")
+    one.provider.urn = "urn::home"
+    one.provider.properties.update({"region": "me-central-1"})
+    first, second = of_stack([one, one])
+    one.provider.properties.update({"region": "eu-west-1"})
+    (third,) = of_stack([one])
+
+    assert first.provider is second.provider
+    assert third.provider is not None
+    assert third.provider.at("region") == "eu-west-1"
+
+
 def test_nothing_is_known_of_what_a_provider_that_waits_itself_would_make() -> None:
     one = analyzer_pb2.AnalyzerResource(type="a:b:C", urn="urn::c", name="c")
     one.provider.name = "cluster"
@@ -510,6 +524,22 @@ def test_an_exported_state_gives_resources_with_their_providers_and_secrets_unkn
     assert resources[1].at("policy") is UNKNOWN
     assert resources[1].at("name") == "q"
     assert resources[1].references == {"policy": ("urn::key",), "name": ()}
+
+
+def test_inputs_and_outputs_of_a_state_are_had_by_reading_it_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = exported(
+        {"urn": "urn::c", "type": "a:b:C", "inputs": {"size": 1}, "outputs": {"size": 2.0}}
+    )
+    read: list[str] = []
+    loads = json.loads
+    monkeypatch.setattr(json, "loads", lambda said: read.append(said) or loads(said))
+
+    (inputs,), (outputs,) = views_of_state(text)
+
+    assert (inputs.at("size"), outputs.at("size")) == (1, 2)
+    assert read == [text]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"deployment": {"resources": [1]}}', "nonsense"])

@@ -214,6 +214,16 @@ def test_what_iam_refuses_is_refused(policy: Any, message: str) -> None:
         parsed(policy)
 
 
+def test_a_text_is_parsed_once_for_all_rules_and_a_wrong_one_refused_each_time() -> None:
+    text = '{"Statement": {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}}'
+
+    assert parsed(text) is parsed(text)
+    assert parsed(text.replace("Allow", "Deny")) != parsed(text)
+    for _ in range(2):
+        with pytest.raises(InvalidPolicyError, match="has the Effect 'allow'"):
+            parsed(text.replace("Allow", "allow"))
+
+
 def test_what_is_not_known_stays_apart() -> None:
     half = document({"Statement": [GOOD, {**GOOD, "Action": ["s3:*", UNKNOWN]}]})
 
