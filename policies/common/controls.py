@@ -156,6 +156,7 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "mesh-gateway-keeps-tls": _ENCRYPTION_IN_TRANSIT,
     "mesh-mtls-is-strict": (*_ENCRYPTION_IN_TRANSIT, "ISO27001:2022 A.8.22"),
     "messaging-uses-customer-key": _ENCRYPTION_AT_REST,
+    "ml-endpoint-stays-in-mesh": _ENCRYPTION_IN_TRANSIT,
     "mlflow-server-requires-authentication": ("ISO27001:2022 A.8.5", "ISO27001:2022 A.8.3"),
     "model-uri-comes-from-in-country-storage": _TRANSFER,
     "namespace-enforces-restricted-pods": ("ISO27001:2022 A.8.9", "CIS-K8s 1.8 5.2.1"),

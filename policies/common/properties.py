@@ -53,6 +53,19 @@ def places(value: Any, path: Path) -> Iterator[Path]:
         yield from ((*head, index, *rest) for rest in places(entries[index], tail))
 
 
+def anywhere(value: Any, name: str, path: Path) -> Iterator[Path]:
+    """Where `name` is in `value`, at any level; what is inside of one is not looked at."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key == name:
+                yield (*path, key)
+            else:
+                yield from anywhere(inner, name, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from anywhere(inner, name, (*path, index))
+
+
 def dotted(path: Path) -> str:
     """`path` for people."""
     return ".".join(map(str, path))

@@ -8,6 +8,7 @@ from policies.encryption import (
     domains,
     in_transit,
     keys,
+    model_endpoints,
     services,
     stores,
     volumes,
@@ -24,5 +25,6 @@ RULES = (
     *in_transit.RULES,
     *connections.RULES,
     *cluster_traffic.RULES,
+    *model_endpoints.RULES,
     *clients.RULES,
 )

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from policies.common.properties import EACH, dotted, is_one_of, places
+from policies.common.namespaces import NAMESPACE, in_mesh, name_of
+from policies.common.properties import EACH, anywhere, dotted, is_one_of, places
 from policies.common.resources import UNKNOWN, Resource, at, is_missing
 from policies.common.rule import Finding, Parameters, Path, Rule, pending
 from policies.common.stack import Stack
@@ -21,10 +22,12 @@ _ENTRIES = frozenset(
 _ALB = "alb.ingress.kubernetes.io/"
 _NGINX_REDIRECT = "nginx.ingress.kubernetes.io/ssl-redirect"
 
-_VERSIONS = ("v1", "v1beta1", "v1alpha3")
-_GATEWAYS = frozenset(f"kubernetes:networking.istio.io/{one}:Gateway" for one in _VERSIONS)
+MESH_VERSIONS = ("v1", "v1beta1", "v1alpha3")
+GATEWAYS = frozenset(f"kubernetes:networking.istio.io/{one}:Gateway" for one in MESH_VERSIONS)
+SERVERS = ("spec", "servers", EACH)
+"""Where a gateway of the mesh says what it listens to."""
 _DESTINATIONS = frozenset(
-    f"kubernetes:networking.istio.io/{one}:DestinationRule" for one in _VERSIONS
+    f"kubernetes:networking.istio.io/{one}:DestinationRule" for one in MESH_VERSIONS
 )
 _TLS_MODES = (
     *("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL", "PASSTHROUGH", "AUTO_PASSTHROUGH"),
@@ -34,7 +37,6 @@ _TLS_VERSIONS = ("TLS_AUTO", "TLSV1_2", "TLSV1_3")
 _POLICIES = frozenset(
     f"kubernetes:security.istio.io/{version}:PeerAuthentication" for version in ("v1", "v1beta1")
 )
-_NAMESPACE = "kubernetes:core/v1:Namespace"
 
 
 class Ingresses(Parameters):
@@ -122,14 +124,14 @@ def _is_plain(ports: Any) -> bool:
 
 def mesh_gateway_keeps_tls(resource: Resource, _: Parameters) -> Iterator[Finding]:
     """A gateway that ends TLS without a certificate, or a rule that turns it off, shows all."""
-    if resource.type in _GATEWAYS:
-        for where in places(resource.properties, ("spec", "servers", EACH)):
-            yield from _server(resource, where)
+    if resource.type in GATEWAYS:
+        for where in places(resource.properties, SERVERS):
+            yield from server(resource, where)
         return
     spec = resource.at("spec")
     if spec is UNKNOWN:
         yield pending(resource, "spec")
-    for where in _found(spec, "tls", ("spec",)):
+    for where in anywhere(spec, "tls", ("spec",)):
         settings = resource.at(*where)
         mode, skips = at(settings, "mode"), at(settings, "insecureSkipVerify")
         if UNKNOWN in (settings, mode, skips):
@@ -144,7 +146,8 @@ def mesh_gateway_keeps_tls(resource: Resource, _: Parameters) -> Iterator[Findin
             )
 
 
-def _server(gateway: Resource, where: Path) -> Iterator[Finding]:
+def server(gateway: Resource, where: Path) -> Iterator[Finding]:
+    """What is wrong with one server of a gateway of the mesh, which must speak TLS."""
     protocol = gateway.at(*where, "port", "protocol")
     redirects = gateway.at(*where, "tls", "httpsRedirect")
     if protocol is UNKNOWN or (protocol not in ("HTTPS", "TLS") and redirects is UNKNOWN):
@@ -158,19 +161,6 @@ def _server(gateway: Resource, where: Path) -> Iterator[Finding]:
         yield Finding(resource=gateway, where=dotted((*where, "port", "protocol")), what=what)
 
 
-def _found(value: Any, name: str, path: Path) -> Iterator[Path]:
-    """Where `name` is, at any level."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if key == name:
-                yield (*path, key)
-            else:
-                yield from _found(inner, name, (*path, key))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _found(inner, name, (*path, index))
-
-
 class MeshScope(Parameters):
     """What is in the mesh."""
 
@@ -182,9 +172,9 @@ class MeshScope(Parameters):
 def mesh_mtls_is_strict(stack: Stack, parameters: MeshScope) -> Iterator[Finding]:
     """Without a policy for the whole mesh, it takes plain text from whoever sends it."""
     policies = stack.of(_POLICIES)
-    namespaces = stack.of({_NAMESPACE})
+    namespaces = stack.of({NAMESPACE})
     for namespace in namespaces:
-        label, name = _in_mesh(namespace), _name(namespace)
+        label, name = in_mesh(namespace), name_of(namespace)
         if name is not UNKNOWN and name not in parameters.meshNamespaces:
             continue
         if UNKNOWN in (label, name):
@@ -193,7 +183,7 @@ def mesh_mtls_is_strict(stack: Stack, parameters: MeshScope) -> Iterator[Finding
             what = "do not bring the namespace into the mesh"
             yield Finding(resource=namespace, where="metadata.labels", what=what)
     root = [_is_root(stack, one, parameters.rootNamespace) for one in policies]
-    members = [one for one in (*policies, *namespaces) if one in policies or _in_mesh(one)]
+    members = [one for one in (*policies, *namespaces) if one in policies or in_mesh(one)]
     if members and True not in root:
         one = members[0]
         if UNKNOWN in root:
@@ -209,8 +199,8 @@ def _is_root(stack: Stack, policy: Resource, root: str) -> Any:
     """Whether `policy` is that of the whole mesh, or `UNKNOWN`; a mode that is not is told."""
     namespace = policy.at("metadata", "namespace")
     if namespace is UNKNOWN:
-        named = stack.named(policy, "metadata", frozenset({_NAMESPACE}), "no name")
-        namespace = _name(named) if isinstance(named, Resource) else UNKNOWN
+        named = stack.named(policy, "metadata", frozenset({NAMESPACE}), "no name")
+        namespace = name_of(named) if isinstance(named, Resource) else UNKNOWN
     mode = policy.at("spec", "mtls", "mode")
     asked = (namespace, policy.at("metadata", "name"), mode, policy.at("spec", "selector"))
     for value, wanted in zip(asked[:3], (root, "default", "STRICT"), strict=True):
@@ -236,23 +226,6 @@ def _keys(value: Any) -> list[str]:
     return list(value) if isinstance(value, Mapping) else []
 
 
-def _name(namespace: Resource) -> Any:
-    name = namespace.at("metadata", "name")
-    return namespace.name if is_missing(name) else name
-
-
-def _in_mesh(namespace: Resource) -> Any:
-    """Whether the labels of `namespace` bring it into the mesh, or `UNKNOWN`."""
-    labels = namespace.at("metadata", "labels")
-    injected, revision = at(labels, "istio-injection"), at(labels, "istio.io/rev")
-    mode = at(labels, "istio.io/dataplane-mode")
-    if injected == "enabled" or mode == "ambient":
-        return True
-    if UNKNOWN in (labels, injected, revision, mode):
-        return UNKNOWN
-    return not is_missing(revision) and injected != "disabled"
-
-
 RULES = (
     Rule(
         name="kubernetes-ingress-uses-tls",
@@ -266,7 +239,7 @@ RULES = (
         name="mesh-gateway-keeps-tls",
         description="Every gateway of the mesh speaks TLS, and nothing turns it off behind it.",
         mend="set a TLS mode on the server and remove DISABLE from the rule.",
-        applies_to=lambda resource: resource.type in _GATEWAYS | _DESTINATIONS,
+        applies_to=lambda resource: resource.type in GATEWAYS | _DESTINATIONS,
         each=mesh_gateway_keeps_tls,
     ),
     Rule(
@@ -275,7 +248,7 @@ RULES = (
         mend="add the mesh-wide PeerAuthentication with mode STRICT and label the namespaces.",
         applies_to=lambda resource: (
             resource.type in _POLICIES
-            or (resource.type == _NAMESPACE and _in_mesh(resource) is not False)
+            or (resource.type == NAMESPACE and in_mesh(resource) is not False)
         ),
         together=mesh_mtls_is_strict,
         parameters=MeshScope,
