@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from policies.common.resources import Resource
     from policies.common.rule import Result
 
 app = typer.Typer(no_args_is_help=True, help="Run the policy packs' rules on what is deployed.")
@@ -18,39 +22,84 @@ class InputError(Exception):
     """A file given on the command line cannot be used."""
 
 
-@app.command()
+Format = Literal["text", "github", "gitlab", "sarif", "junit", "json"]
+
+
+@app.command(
+    epilog="Examples:  falaj policy check --state state.json -e prod   ·   "
+    "falaj policy check --plan plan.json -e prod --format github --sarif out.sarif --junit out.xml"
+)
 def check(
-    state: Annotated[Path, typer.Option(help="A file made by `pulumi stack export`.")],
+    *,
+    state: Annotated[
+        Path | None, typer.Option(help="A file made by `pulumi stack export`.")
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="A file made by `pulumi preview --json`, instead of a state."),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="JSON: rule → level, or its parameters and exceptions.")
     ] = None,
     environment: Annotated[
         str | None, typer.Option("--environment", "-e", help="The packs' own file of that name.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    shown: Annotated[Format, typer.Option("--format", help="What is printed.")] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    sarif: Annotated[Path | None, typer.Option(help="Write SARIF 2.1.0 as well.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit's XML as well.")] = None,
+    gitlab: Annotated[
+        Path | None, typer.Option(help="Write GitLab's code quality report as well.")
+    ] = None,
+    source: Annotated[
+        str,
+        typer.Option(
+            help="The project's file in the repository, which reports point to where nothing says "
+            "what line made a resource."
+        ),
+    ] = "Pulumi.yaml",
 ) -> None:
-    """Run every rule on an exported state; exit status 1 when one that is mandatory is violated.
+    """Run every rule on an exported state or on a plan.
 
-    Example: pulumi stack export -s dev --file state.json; falaj policy check --state state.json
+    Exit status 1 when a mandatory rule is violated, or when a rule is broken, at whatever level.
+    A plan has no outputs: what depends on them is pending. What holds a deployment is the packs
+    themselves (`pulumi up --policy-pack`); this tells of it.
     """
     from policies.common.configuration import check as run
     from policies.common.configuration import configured
-    from policies.common.resources import views_of_state
     from policies.common.stack import Stack
     from policies.packs import RULES
 
-    text = read_json(state)
+    inputs, outputs = _resources(state, plan)
     file = _configuration(config, environment)
     rules = configured(RULES, json.loads(read_json(file)) if file is not None else None)
-    inputs, outputs = map(Stack, views_of_state(text))
-    results = run(rules, inputs, outputs)
-    if as_json:
-        typer.echo(json.dumps([_plain(result) for result in results], indent=2))
-    else:
-        for result in results:
-            _show(result)
-    if any(result.outcome == "failed" and result.level != "advisory" for result in results):
+    results = run(rules, Stack(inputs), Stack(outputs))
+    about = str(state or plan)
+    for kind, target in (("sarif", sarif), ("junit", junit), ("gitlab", gitlab)):
+        if target is not None:
+            _write(target, report(kind, results, source, about))
+    typer.echo(report("json" if as_json else shown, results, source, about), nl=False)
+    if any(result.stops for result in results):
         raise typer.Exit(1)
+
+
+def report(kind: str, results: list[Result], source: str, about: str) -> str:
+    """`results` in the format `kind`, ending its last line.
+
+    `source` is the project's file in the repository, `about` what was checked.
+    """
+    from policies.reports import github, gitlab, junit, plain, sarif, text
+
+    formats: dict[str, Callable[[], str]] = {
+        "text": lambda: "\n".join(text.lines(results)),
+        "github": lambda: "\n".join(github.lines(results, source)),
+        "gitlab": lambda: gitlab.document(results, source),
+        "sarif": lambda: sarif.document(results, source),
+        "junit": lambda: junit.document(results, about),
+        "json": lambda: plain.document(results),
+    }
+    made = formats[kind]()
+    return f"{made}\n" if made else ""
 
 
 @app.command()
@@ -100,40 +149,47 @@ def configuration_of(environment: str) -> Path:
     return file
 
 
-def _plain(result: Result) -> dict[str, Any]:
-    return {
-        "rule": result.rule.name,
-        "level": result.level,
-        "outcome": result.outcome,
-        "resources": result.applicable,
-        "advice": result.rule.advice,
-        "findings": [
-            {
-                "verdict": finding.verdict,
-                "urn": finding.resource.urn,
-                "where": finding.where,
-                "message": finding.sentence,
-            }
-            for finding in result.findings
-        ],
-    }
+def _resources(state: Path | None, plan: Path | None) -> tuple[list[Resource], list[Resource]]:
+    from policies.common.resources import StateError, of_export, of_plan
+
+    if (state is None) == (plan is None):
+        raise InputError("name what to check: either --state FILE or --plan FILE")
+    path, read = (state, of_export) if state is not None else (plan, of_plan)
+    assert path is not None, "one of them is there"  # noqa: S101
+    try:
+        return read(_text(path))
+    except StateError as error:
+        raise StateError(f"{path}: {error}") from error
 
 
-def _show(result: Result) -> None:
-    typer.echo(
-        f"{result.outcome:<15} {result.rule.name} ({result.level}, {result.applicable} resources)"
-    )
-    for finding in result.findings:
-        typer.echo(f"  {finding.verdict}: {finding.sentence}")
-    if any(finding.verdict == "violation" for finding in result.findings):
-        typer.echo(f"  {result.rule.advice}")
+def _write(path: Path, content: str) -> None:
+    """All of it or nothing: half a report reads as a good one. Raises `InputError`."""
+    try:
+        descriptor, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    temporary = Path(made)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error
 
 
 def read_json(path: Path) -> str:
     """The text of a JSON file. Raises `InputError`."""
+    text = _text(path)
     try:
-        text = path.read_text(encoding="utf-8")
         json.loads(text)
-    except (OSError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
     return text

@@ -72,7 +72,7 @@ def create(
     """
     from policies.common.configuration import check, configured
     from policies.common.frameworks import JURISDICTIONS
-    from policies.common.resources import views_of_state
+    from policies.common.resources import of_export
     from policies.common.stack import Stack
     from policies.evidence import report, seal
     from policies.evidence.record import record
@@ -84,7 +84,7 @@ def create(
     signer = signing_key(key)
     file = config or configuration_of(environment)
     said, text = read_json(file), read_json(state)
-    inputs, outputs = map(Stack, views_of_state(text))
+    inputs, outputs = map(Stack, of_export(text))
     results = check(configured(RULES, json.loads(said)), inputs, outputs)
     made = record(
         results,

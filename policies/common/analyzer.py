@@ -165,7 +165,8 @@ class Analyzer(AnalyzerServicer):
     ) -> None:
         for finding in findings:
             violation = finding.verdict == "violation"
-            level = _LEVELS["mandatory" if one.level == "remediate" else one.level]
+            told = one.level in ("advisory", "disabled") and not finding.broken
+            level = _LEVELS[one.level if told else "mandatory"]
             said = f"{finding.sentence}."
             if finding.verdict == "pending":
                 said = f"pending: {finding.sentence}; it is checked again at up."

@@ -9,9 +9,11 @@ from __future__ import annotations
 import enum
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 if TYPE_CHECKING:  # a state is read without the SDK, which takes a third of a second
     from google.protobuf.struct_pb2 import Struct, Value
@@ -53,7 +55,7 @@ UNKNOWN = Missing.UNKNOWN
 
 
 class StateError(Exception):
-    """The text is not an exported state."""
+    """The text is neither an exported state nor a plan, whichever was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,10 @@ class Resource:
 
     dependencies: frozenset[str] = frozenset()
     """URNs of all that must be there before; of the whole stack alone, too."""
+
+    made_at: tuple[str, int] | None = None
+    """The file below the project's folder and the line in it that made the resource, where the
+    language's SDK tells it (Python's and Node's do), of a plan or a state alone."""
 
     hidden: bool = False
     """Whether its provider waits for values itself (a cluster that is not there yet): then the
@@ -160,33 +166,93 @@ def of_state(state: str, show: str) -> list[Resource]:
 
     Raises `StateError`. A secret that is still encrypted is `UNKNOWN`.
     """
-    return views_of_state(state, (show,))[0]
+    inputs, outputs = of_export(state)
+    return inputs if show == "inputs" else outputs
 
 
-def views_of_state(
-    state: str, shows: Iterable[str] = ("inputs", "outputs")
-) -> tuple[list[Resource], ...]:
-    """The same for each of `shows`; the text, which may be long, is read once.
+def of_export(state: str) -> tuple[list[Resource], list[Resource]]:
+    """The resources of an exported state by their inputs, and by their outputs; read once.
 
-    Raises `StateError`.
+    Raises `StateError`. A secret that is still encrypted is `UNKNOWN`.
     """
     try:
-        exported = json.loads(state)["deployment"]["resources"]
-        if not isinstance(exported, list):
-            raise TypeError
-        providers = {
-            one["urn"]: _of_state(one, "inputs", {})
-            for one in exported
-            if one["type"].startswith("pulumi:providers:")
-        }
-        return tuple(
-            [_of_state(one, show, providers) for one in exported if not one.get("delete")]
-            for show in shows
-        )
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        deployment = json.loads(state)["deployment"]
+        # of a stack that is empty, nothing but the manifest is exported
+        exported = deployment.get("resources", [] if "manifest" in deployment else None)
+        there = [one for one in exported if not one.get("delete")]
+        return _both(there, _of_state, exported)
+    except _NOT_ONE as error:
         raise StateError(
             "this is no exported state: make one with `pulumi stack export --file state.json`"
+            f"{_because(error)}"
         ) from error
+
+
+def of_plan(plan: str) -> tuple[list[Resource], list[Resource]]:
+    """The resources that a plan (``pulumi preview --json``) would end with, as `of_export`.
+
+    Raises `StateError`. It tells no outputs: what a resource is to be made of stands in their
+    place, and of what waits for its provider nothing is known, as when the engine shows a preview.
+    """
+    try:
+        there = {
+            one["newState"]["urn"]: one["newState"]
+            for one in json.loads(plan)["steps"]
+            if one.get("newState")
+        }
+        planned = list(there.values())
+        return _both(planned, _of_plan, planned)
+    except _NOT_ONE as error:
+        raise StateError(
+            f"this is no plan: make one with `pulumi preview --json > plan.json`{_because(error)}"
+        ) from error
+
+
+_NOT_ONE = (AttributeError, KeyError, TypeError, ValueError, RecursionError)
+"""What reading anything else as a state ends in."""
+_SECRET_IN_PLAN = "[secret]"  # noqa: S105
+"""What the engine writes in a plan for a secret (pkg/backend/display/json.go)."""
+
+
+def _because(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return " (it is nested too deeply)"
+    return f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
+
+
+def _both(
+    there: Sequence[Mapping[str, Any]],
+    read: Callable[[Mapping[str, Any], str, Mapping[str, Resource]], Resource],
+    exported: Sequence[Mapping[str, Any]],
+) -> tuple[list[Resource], list[Resource]]:
+    providers = {
+        one["urn"]: read(one, "inputs", {})
+        for one in exported
+        if one["type"].startswith("pulumi:providers:")
+    }
+    inputs, outputs = ([read(one, show, providers) for one in there] for show in _SHOWN)
+    return inputs, outputs
+
+
+_SHOWN = ("inputs", "outputs")
+
+
+def _of_plan(one: Mapping[str, Any], show: str, providers: Mapping[str, Resource]) -> Resource:
+    made = _of_state({**one, "outputs": one.get("outputs", one.get("inputs"))}, show, providers)
+    waits = made.provider is not None and UNKNOWN in made.provider.properties.values()
+    return replace(
+        made,
+        properties=_without_secrets(made.properties),
+        hidden=waits and show == "outputs",
+    )
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_secrets(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(one) for one in value]
+    return UNKNOWN if value == _SECRET_IN_PLAN else value
 
 
 def _of_state(one: Mapping[str, Any], show: str, providers: Mapping[str, Resource]) -> Resource:
@@ -201,10 +267,29 @@ def _of_state(one: Mapping[str, Any], show: str, providers: Mapping[str, Resourc
         parent=one.get("parent", ""),
         protect=bool(one.get("protect", False)),
         references={
-            name: tuple(urns or ()) for name, urns in one.get("propertyDependencies", {}).items()
+            name: tuple(urns or ())
+            for name, urns in (one.get("propertyDependencies") or {}).items()
         },
         dependencies=frozenset(one.get("dependencies") or ()),
+        made_at=_position(one.get("sourcePosition")),
     )
+
+
+def _position(told: Any) -> tuple[str, int] | None:
+    """Of ``project:///folder/file.py#12`` or ``…#12,3``; what lies outside the project is nothing.
+
+    Source: pulumi/pulumi, proto/pulumi/source.proto.
+    """
+    found = _POSITION.fullmatch(told) if isinstance(told, str) else None
+    if found is None:
+        return None
+    file = unquote(found["file"])
+    if file.startswith("/") or ".." in file.split("/"):
+        return None
+    return file, int(found["line"])
+
+
+_POSITION = re.compile(r"project:///(?P<file>[^\s#?]+)#(?P<line>[1-9]\d{0,8})(,\d+)?")
 
 
 def _of_provider(provider: AnalyzerProviderResource) -> Resource:

@@ -46,6 +46,8 @@ class Finding:
     verdict: Verdict = "violation"
     exception: RuleException | None = None
     """What excuses it, in force or no more."""
+    broken: bool = False
+    """Whether the rule itself failed: nothing was judged; no level and no exception lets it be."""
 
     @property
     def sentence(self) -> str:
@@ -117,13 +119,14 @@ class Rule:
         try:
             return list(self.together(resources, parameters))
         except Exception as error:  # noqa: BLE001 a broken rule must not hide what others find
+            itself = Resource(type="rule", urn="", name=self.name)
             concerned = (resource for resource in resources if self.is_about(resource))
-            return [self._broken(resource, error) for resource in concerned][:1]
+            return [self._broken(next(concerned, itself), error)]
 
     def _broken(self, resource: Resource, error: Exception) -> Finding:
         """What cannot be judged is not passed."""
         what = f"cannot be judged, the rule is broken: {type(error).__name__}: {error}"
-        return Finding(resource=resource, where=f"rule {self.name}", what=what)
+        return Finding(resource=resource, where=f"rule {self.name}", what=what, broken=True)
 
     @property
     def why(self) -> str:
@@ -163,6 +166,8 @@ def unmatched(exceptions: Iterable[RuleException], findings: Sequence[Finding]) 
 
 
 def _excused(finding: Finding, exceptions: Sequence[RuleException]) -> Finding:
+    if finding.broken:
+        return finding
     for exception in exceptions:
         if exception.is_for(finding.resource.type, finding.resource.urn):
             verdict = finding.verdict
@@ -185,6 +190,16 @@ class Result:
     """How many resources the rule is about."""
     exceptions: Sequence[tuple[RuleException, ExceptionState]] = ()
     """Each that the configuration has of the rule."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether the rule itself failed."""
+        return any(finding.broken for finding in self.findings)
+
+    @property
+    def stops(self) -> bool:
+        """Whether a deployment must not go on."""
+        return self.broken or (self.outcome == "failed" and self.level != "advisory")
 
     @property
     def outcome(self) -> Outcome:

@@ -157,6 +157,16 @@ def test_the_run_says_the_level(analyzer: Analyzer, level: Any, told: list[Any])
     assert [one.enforcementLevel for one in response.diagnostics] == told
 
 
+def test_a_rule_that_breaks_stops_the_run_at_every_level() -> None:
+    breaks = dataclasses.replace(RULES[0], each=lambda *_: iter([1 / 0]))
+    analyzer = Analyzer("mine", "1.2.3", [breaks])
+    configure(analyzer, proto.ADVISORY)
+    (said,) = analyzer.Analyze(asked(), None).diagnostics
+
+    assert said.enforcementLevel == proto.MANDATORY
+    assert "rule kms-key-rotates cannot be judged" in said.message
+
+
 def test_a_wrong_parameter_stops_the_run(analyzer: Analyzer) -> None:
     with pytest.raises(ConfigurationError, match="maximum"):
         configure(analyzer, proto.MANDATORY, maximum=3)

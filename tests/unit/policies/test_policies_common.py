@@ -28,10 +28,10 @@ from policies.common.resources import (
     UNKNOWN,
     Resource,
     StateError,
+    of_export,
     of_request,
     of_stack,
     of_state,
-    views_of_state,
 )
 from policies.common.rule import Finding, Rule
 from policies.packs import CONFIGURATIONS, RULES
@@ -536,7 +536,7 @@ def test_inputs_and_outputs_of_a_state_are_had_by_reading_it_once(
     loads = json.loads
     monkeypatch.setattr(json, "loads", lambda said: read.append(said) or loads(said))
 
-    (inputs,), (outputs,) = views_of_state(text)
+    (inputs,), (outputs,) = of_export(text)
 
     assert (inputs.at("size"), outputs.at("size")) == (1, 2)
     assert read == [text]

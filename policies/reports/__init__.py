@@ -1,0 +1,1 @@
+"""What rules said, as the programs that read it want it: one module a format, pure functions."""
