@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -51,6 +52,10 @@ def plan(
     html: Annotated[
         Path | None, typer.Option(help="Write a page to look at, which needs no network.")
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Write the plan for `falaj policy check --plan`, also a stopped one."),
+    ] = None,
 ) -> None:
     """List what an environment would be made of, checked against the policy packs."""
     if context.invoked_subcommand is not None:
@@ -61,7 +66,7 @@ def plan(
         raise OfflineError(
             "with an account use `pulumi preview`; `falaj plan --offline` needs none"
         )
-    found = look(stack, profile)
+    found = look(stack, profile, save)
     if html is not None:
         from stacks.plan_page import page
 
@@ -98,10 +103,7 @@ def check(
     """
     from stacks import plan_check
 
-    try:
-        text = sys.stdin.read() if plan_file == "-" else Path(plan_file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise plan_check.PlanError(f"{plan_file}: {error}") from error
+    text = _text(plan_file)
     today = datetime.datetime.now(datetime.UTC).date()
     verdict = plan_check.judge(
         plan_check.read_plan(text), plan_check.read_approvals(approve) if approve else (), today
@@ -112,6 +114,33 @@ def check(
         _explain(verdict, plan_check.draft(verdict.stops, today))
     if verdict.stopped:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example:  falaj plan digest plan.json > plan.sha256")
+def digest(
+    plan_file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="What `pulumi preview --json` printed; - reads it."),
+    ],
+) -> None:
+    """Print by what a plan is known again: a pipeline applies the one that was approved, or none.
+
+    Two previews of the same change print the same, another change another. It says nothing about
+    whether the plan is a good one: that is `falaj plan check` and the packs.
+    """
+    from stacks.plan_check import read_plan
+    from stacks.plan_digest import digest as of
+
+    typer.echo(of(read_plan(_text(plan_file))))
+
+
+def _text(plan_file: str) -> str:
+    from stacks.plan_check import PlanError
+
+    try:
+        return sys.stdin.read() if plan_file == "-" else Path(plan_file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{plan_file}: {error}") from error
 
 
 def _plain(verdict: Verdict) -> dict[str, Any]:
@@ -192,22 +221,26 @@ def planned(environment: str, profile: str | None = None) -> list[dict[str, Any]
     return look(environment, profile).resources
 
 
-def look(environment: str, profile: str | None = None) -> Plan:
-    """What `up` of `environment` would make from nothing.
+def look(environment: str, profile: str | None = None, save: Path | None = None) -> Plan:
+    """What `up` of `environment` would make from nothing; `save` gets what the engine said.
 
     Raises `OfflineError` when the preview or a policy fails.
     """
     with offline(environment, profile) as stack:
-        return look_at(stack, profile)
+        return look_at(stack, profile, save=save)
 
 
-def look_at(stack: Offline, profile: str | None = None, *arguments: str) -> Plan:
+def look_at(
+    stack: Offline, profile: str | None = None, *arguments: str, save: Path | None = None
+) -> Plan:
     """The same of a stack that is there already; `pulumi preview` gets `arguments` as well.
 
     Raises `OfflineError`.
     """
     held = held_to(stack.environment)
     preview = stack.pulumi("preview", "--json", *held, *arguments)
+    if save is not None:
+        _save(save, preview.stdout, stack.directory)
     try:
         report = json.loads(preview.stdout)
         states = [step["newState"] for step in report["steps"]]
@@ -232,6 +265,15 @@ def look_at(stack: Offline, profile: str | None = None, *arguments: str) -> Plan
         },
         packs=PACKS,
     )
+
+
+def _save(file: Path, said: str, directory: Path) -> None:
+    """Lines of the program are told from the stack's folder, which is not the clone's here."""
+    away = os.path.relpath(clone.ROOT, directory)
+    try:
+        file.write_text(said.replace(f"project:///{away}/", "project:///"), encoding="utf-8")
+    except OSError as error:
+        raise OfflineError(f"the plan cannot be written: {error}") from error
 
 
 def _violations(said: str) -> list[str]:

@@ -59,7 +59,7 @@ class Loss:
 
 def losses(report: Mapping[str, Any]) -> list[Loss]:
     """The stateful resources that the plan `report` deletes or replaces, in its order."""
-    steps = _steps(report)
+    steps = steps_of(report)
     replaced = {step["urn"] for step in steps if "replace" in step["op"]}
     created: dict[str, list[str]] = {}
     for step in steps:
@@ -86,7 +86,8 @@ def failures(report: Mapping[str, Any]) -> list[str]:
     return [one for one in said if one != "preview failed"] or said
 
 
-def _steps(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def steps_of(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The steps of the plan `report`. Raises `PlanError`."""
     steps = report.get("steps")
     if not isinstance(steps, list) or not all(
         isinstance(step, dict) and isinstance(step.get("op"), str) and "urn" in step
