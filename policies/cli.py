@@ -130,6 +130,73 @@ def schema() -> None:
     typer.echo(json.dumps(made(RULES), indent=2))
 
 
+@app.command()
+def audit(
+    *,
+    state: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file made by `pulumi stack export`; once for each stack."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="JSON: rule → level, or its parameters and exceptions.")
+    ] = None,
+    environment: Annotated[
+        str | None, typer.Option("--environment", "-e", help="The packs' own file of that name.")
+    ] = None,
+    accept: Annotated[
+        Path | None,
+        typer.Option(help="JSON of the same form: exceptions for what no program declares."),
+    ] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="Write a file as well.")] = None,
+    policy: Annotated[
+        bool, typer.Option("--policy", help="Print the IAM policy that the audit needs, and end.")
+    ] = False,
+) -> None:
+    """Compare what an AWS account holds, in every enabled region, with what is declared of it.
+
+    Only reads. Exit status 0: nothing wrong; 1: violations; 2: not everything could be listed.
+
+    Example: pulumi stack export -s prod --file prod.json;
+    falaj policy audit --state prod.json -e prod --json audit.json
+    """
+    from policies.audit.account import AuditError
+    from policies.audit.permissions import policy as needed
+    from policies.common.configuration import ConfigurationError
+    from policies.common.resources import StateError
+
+    if policy:
+        typer.echo(json.dumps(needed(), indent=2))
+        return
+    try:
+        status = _audited(state or [], _configuration(config, environment), accept, as_json)
+    except (AuditError, ConfigurationError, InputError, StateError) as error:
+        # 1 would say that the account was looked at
+        typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
+        status = 2
+    raise typer.Exit(status)
+
+
+def _audited(states: list[Path], config: Path | None, accept: Path | None, out: Path | None) -> int:
+    from policies.audit import account, report
+    from policies.audit.compare import compared, home
+    from policies.audit.declared import declaration
+
+    if not states:
+        raise InputError("--state is missing: an audit compares with what is declared")
+    declared = declaration(read_json(one) for one in states)
+    said = json.loads(read_json(config)) if config is not None else None
+    accepted = json.loads(read_json(accept)) if accept is not None else None
+    # before anything is asked: what is wrong in a file should not take minutes
+    first = home(said, accepted)
+    listing = account.look(account.clients(), first, lambda line: typer.echo(line, err=True))
+    made = compared(listing, declared, said, accepted)
+    for line in report.lines(made):
+        typer.echo(line)
+    if out is not None:
+        report.write(out, made)
+    return made.status
+
+
 def _configuration(config: Path | None, environment: str | None) -> Path | None:
     if environment is None:
         return config
