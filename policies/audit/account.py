@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, cast
 
 from policies.audit.kinds import ACCOUNT, Ask, Entry, Kind, Origin, Plain
@@ -287,10 +288,14 @@ def _reason(error: Exception) -> str:
 
 def _not_offered(service: str, region: str, error: Exception) -> bool:
     """Whether there is no such service in the region, by what botocore knows and by the name."""
-    from botocore import exceptions
+    from botocore.exceptions import EndpointConnectionError
+
+    known = _regions_of(service) if isinstance(error, EndpointConnectionError) else ()
+    return bool(known) and region not in known
+
+
+@cache
+def _regions_of(service: str) -> Sequence[str]:
     from botocore.session import get_session
 
-    if not isinstance(error, exceptions.EndpointConnectionError):
-        return False
-    known = get_session().get_available_regions(service)
-    return bool(known) and region not in known
+    return tuple(get_session().get_available_regions(service))

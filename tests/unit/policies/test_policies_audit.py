@@ -307,7 +307,7 @@ def test_a_thing_whose_settings_are_refused_is_there_all_the_same() -> None:
 def test_a_service_that_a_region_does_not_have_is_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     error = EndpointConnectionError(endpoint_url="https://efs")
     there = [HOME]
-    monkeypatch.setattr("botocore.session.Session.get_available_regions", lambda *_, **__: there)
+    monkeypatch.setattr(account, "_regions_of", lambda _: there)
     assert audited(state(), asked=failing(error, "DescribeFileSystems")).listing.gaps == []
     there.append(ABROAD)
     (gap,) = audited(state(), asked=failing(error, "DescribeFileSystems")).listing.gaps
