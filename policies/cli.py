@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from policies import cli_guards
+
 if TYPE_CHECKING:
     from policies.common.resources import Resource
     from policies.common.rule import Result
 
 app = typer.Typer(no_args_is_help=True, help="Run the policy packs' rules on what is deployed.")
+app.registered_commands += cli_guards.app.registered_commands
 
 
 class InputError(Exception):
@@ -71,7 +74,7 @@ def check(
     from policies.packs import RULES
 
     inputs, outputs = _resources(state, plan)
-    file = _configuration(config, environment)
+    file = configuration(config, environment)
     rules = configured(RULES, json.loads(read_json(file)) if file is not None else None)
     results = run(rules, Stack(inputs), Stack(outputs))
     about = str(state or plan)
@@ -168,7 +171,7 @@ def audit(
         typer.echo(json.dumps(needed(), indent=2))
         return
     try:
-        status = _audited(state or [], _configuration(config, environment), accept, as_json)
+        status = _audited(state or [], configuration(config, environment), accept, as_json)
     except (AuditError, ConfigurationError, InputError, StateError) as error:
         # 1 would say that the account was looked at
         typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
@@ -197,7 +200,8 @@ def _audited(states: list[Path], config: Path | None, accept: Path | None, out: 
     return made.status
 
 
-def _configuration(config: Path | None, environment: str | None) -> Path | None:
+def configuration(config: Path | None, environment: str | None) -> Path | None:
+    """The file that one of the two names, if any. Raises `InputError`."""
     if environment is None:
         return config
     if config is not None:

@@ -4,7 +4,7 @@ Owns one managed policy, made before every role. It pins all roles to the allowe
 them to the services that the platform is made of, and takes from them the means to switch the
 guard rails off. Two ways remain around a guard rail, both seen by the trail: the role break-glass,
 and an administrator of the account, who has no boundary and whom the organisation's policy
-(`organisation`) holds.
+(`policies.guards.organisation`) holds. What both deny is said once, in `policies.guards`.
 
 The deploying role cannot change the boundary, nor the roles that deploy: a change of those is
 applied by break-glass. So a change of the program cannot widen its own rights.
@@ -20,15 +20,11 @@ import pulumi_aws as aws
 
 from components.aws.policy_document import Statement, document
 from components.aws.scope import Scope
+from policies.guards.actions import LOSING_KEYS, SHARING, STOPPING_RECORDS
+from policies.guards.conditions import outside
+from policies.guards.worldwide import GLOBAL_ACTIONS
 
 NOUN = "boundary"
-
-GLOBAL_ACTIONS = (
-    *("iam:*", "sts:*", "organizations:*", "route53:*"),
-    *("support:*", "budgets:*", "health:*", "account:*"),
-)
-"""Actions of services without regions, which hold none of the platform's data; their requests count
-as made in another region."""
 
 SERVICES = (
     *("access-analyzer", "acm", "application-autoscaling", "autoscaling", "backup"),
@@ -50,21 +46,10 @@ _SENSITIVE = (
     *("kms:Update*", "sts:AssumeRole", "sts:Get*", "sts:TagSession"),
 )
 
-LOSING_KEYS = ("kms:ScheduleKeyDeletion", "kms:DisableKey", "kms:DisableKeyRotation")
-STOPPING_RECORDS = (
-    *("cloudtrail:DeleteTrail", "cloudtrail:StopLogging", "config:DeleteConfigurationRecorder"),
-    *("config:DeleteDeliveryChannel", "config:StopConfigurationRecorder", "ec2:DeleteFlowLogs"),
-    *("guardduty:DeleteDetector", "securityhub:DisableSecurityHub", "logs:DeleteLogGroup"),
-    *("backup:DeleteBackupVault", "backup:DeleteRecoveryPoint"),
-)
 OPENING = (
     *("s3:PutAccountPublicAccessBlock", "s3:PutBucketPublicAccessBlock", "s3:PutBucketPolicy"),
     *("s3:DeleteBucketPolicy", "s3:PutBucketOwnershipControls", "s3:PutBucketAcl"),
     *("secretsmanager:PutResourcePolicy", "kms:PutKeyPolicy", "ecr:SetRepositoryPolicy"),
-)
-SHARING = (
-    *("ec2:ModifyImageAttribute", "ec2:ModifySnapshotAttribute", "rds:ModifyDBSnapshotAttribute"),
-    *("rds:ModifyDBClusterSnapshotAttribute", "s3:PutObjectAcl", "s3:PutBucketReplication"),
 )
 
 
@@ -127,7 +112,7 @@ def boundary_statements(args: BoundaryArgs) -> list[Statement]:
             effect="Deny",
             not_actions=GLOBAL_ACTIONS,
             resources=["*"],
-            conditions={"StringNotEquals": {"aws:RequestedRegion": list(args.allowed_regions)}},
+            conditions=outside(args.allowed_regions),
         ),
         Statement(
             sid="DenyRolesWithoutThisBoundary",

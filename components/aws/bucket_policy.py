@@ -16,6 +16,7 @@ import pulumi
 
 from components.aws.policy_document import ANYONE, Statement
 from components.aws.scope import Scope
+from policies.guards.conditions import WITHOUT_TLS, of_strangers
 
 LOWEST_TLS = "1.2"
 
@@ -96,13 +97,12 @@ def refusals(
         )
 
     statements = [
-        deny("DenyWithoutTls", ("s3:*",), {"Bool": {"aws:SecureTransport": "false"}}),
+        deny("DenyWithoutTls", ("s3:*",), WITHOUT_TLS),
         deny("DenyOldTls", ("s3:*",), {"NumericLessThan": {"s3:TlsVersion": LOWEST_TLS}}),
-        # a service has no organisation; where one is let in, `aws:SourceAccount` pins it
         deny(
             "DenyOutsideOrganisation",
             ("s3:*",),
-            {"StringNotEqualsIfExists": home, "BoolIfExists": by_a_service},
+            of_strangers(home),
         ),
         *_encryption_refusals(deny, key_arn, beside),
     ]

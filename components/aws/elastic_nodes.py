@@ -23,6 +23,7 @@ from components.aws.role import Role, RoleArgs, taken_by_pods, taken_by_service
 from components.aws.scope import Scope
 from components.aws.settings.elastic_nodes import ElasticNodesSettings
 from components.kubernetes.elastic_pools import Manifest
+from policies.guards.conditions import WITHOUT_TLS
 
 NAMESPACE, SERVICE_ACCOUNT = "kube-system", "karpenter"
 
@@ -192,7 +193,7 @@ class ElasticNodes(pulumi.ComponentResource):
                     actions=("sqs:*",),
                     resources=[queue.arn],
                     principals=ANYONE,
-                    conditions={"Bool": {"aws:SecureTransport": "false"}},
+                    conditions=WITHOUT_TLS,
                 ),
             ),
             opts=child,

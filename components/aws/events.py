@@ -16,6 +16,7 @@ import pulumi_aws as aws
 from components.aws.policy_document import ANYONE, Statement, document
 from components.aws.scope import Scope
 from components.aws.settings.storage import Arrivals, Content
+from policies.guards.conditions import WITHOUT_TLS
 
 QUEUE = "arrivals"
 UNHANDLED = "arrivals-unhandled"
@@ -131,5 +132,5 @@ def _without_tls(queue_arn: str) -> Statement:
         actions=("sqs:*",),
         resources=[queue_arn],
         principals=ANYONE,
-        conditions={"Bool": {"aws:SecureTransport": "false"}},
+        conditions=WITHOUT_TLS,
     )

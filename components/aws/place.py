@@ -35,7 +35,6 @@ from components.aws.network import (
     NetworkArgs,
     NetworkIds,
 )
-from components.aws.organisation import service_control_policy
 from components.aws.oversight import Oversight, OversightArgs, OversightSettings, make_oversight
 from components.aws.placement import Placement
 from components.aws.provider import RegionProvider, RegionProviderArgs
@@ -73,6 +72,7 @@ from components.kubernetes.pools import Pool
 from components.kubernetes.secret_stores import SecretsManager
 from components.kubernetes.tracking import S3Endpoint
 from components.tags import tags
+from policies.guards.organisation import service_control_policy
 
 Keys = Mapping[Domain, DomainKey]
 

@@ -1,37 +1,33 @@
 """What every pod must be before the cluster takes it, judged by the API server itself.
 
-Owns the policies and their bindings (`ValidatingAdmissionPolicy`, built into Kubernetes: no engine
-that could be down). They judge pods, and the templates of what makes pods, so that whoever applies
-a Deployment hears of it. Leaves signatures of images to Kyverno and the shape of a namespace to
-`tenancy`.
+Owns the policies and their bindings, and what is asked of teams alone. What is asked of every pod,
+and the shape of a policy, are `policies.guards`', which the packs' rules stand on too. Leaves
+signatures of images to Kyverno and the shape of a namespace to `tenancy`.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.kubernetes.flows import NAMESPACE, TENANCY
+from components.kubernetes.flows import TENANCY
 from components.kubernetes.pools import TEAM
 from components.kubernetes.priorities import FOR_TEAMS
 from components.kubernetes.settings import AdmissionSettings
+from policies.guards import admission, pods
+from policies.guards.admission import TEMPLATE, Check, Level
+from policies.guards.pods import NOUNS, Noun, PodRules
 
 ACCOUNTS_OF_ALL = ("", "default", "workload")
 """As whom anybody who may start pods of a team may start them; the last is the team's own account
 (`tenancy.SERVICE_ACCOUNT`), the first leaves the account out."""
 
-_JUDGED = (
-    ("", ("pods", "pods/ephemeralcontainers")),
-    ("apps", ("deployments", "statefulsets", "daemonsets", "replicasets")),
-    ("batch", ("jobs", "cronjobs")),
-)
-"""API group → resources. What operators make of their own kinds comes by as pods."""
 _RAY = (("ray.io", ("rayclusters", "rayjobs")),)
 _CONTROLLERS = (
     "request.userInfo.username.startsWith('system:serviceaccount:kube-system:')"
@@ -39,45 +35,8 @@ _CONTROLLERS = (
 )
 """CEL: whether Kubernetes itself asks, for whoever made what it goes by."""
 
-_TEMPLATE = (
-    "object.kind == 'Pod' ? object"
-    " : (object.kind == 'CronJob' ? object.spec.jobTemplate.spec.template"
-    " : object.spec.template)"
-)
-_VARIABLES = {
-    "pod": _TEMPLATE,
-    "containers": (
-        "variables.pod.spec.containers"
-        " + (has(variables.pod.spec.initContainers) ? variables.pod.spec.initContainers : [])"
-        " + (has(variables.pod.spec.ephemeralContainers)"
-        " ? variables.pod.spec.ephemeralContainers : [])"
-    ),
-    "own": (
-        "variables.pod.spec.containers"
-        " + (has(variables.pod.spec.initContainers) ? variables.pod.spec.initContainers : [])"
-    ),
-    "labels": ("has(variables.pod.metadata.labels) ? variables.pod.metadata.labels : {}"),
-}
-"""Name → CEL expression, for all policies; `own` leaves out those that a debugger adds, which have
-no resources."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One policy."""
-
-    holds: str
-    """CEL expression: whether the object may come in."""
-    message: str
-    """CEL expression of the text that the user gets: what is wrong, and what to do."""
-    in_teams: bool = False
-    """Whether it is asked of teams' namespaces alone."""
-    of_privilege: bool = False
-    """Whether it is not asked where pods may reach into the node."""
-    also: Sequence[tuple[str, Sequence[str]]] = ()
-    """API group → resources that it judges besides, each in any version."""
-    variables: Mapping[str, str] = field(default_factory=dict)
-    """Its own, besides those of all policies."""
+_TEAMS = {TENANCY: "team"}
+"""By what teams' namespaces are told from others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,28 +67,14 @@ class Admission(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         registries = pulumi.Output.all(*(args.settings.registries or (args.registry,)))
         # which policies there are does not hang on the registry, which may not be known yet
-        for noun, shape in checks(args.settings, ()).items():
+        for noun, check in checks(args, ("registry",)).items():
             policy = kubernetes.admissionregistration.v1.ValidatingAdmissionPolicy(
                 f"{name}-{noun}",
                 metadata={"name": f"falaj-{noun}"},
-                spec=registries.apply(functools.partial(_spec, args.settings, noun)),
+                spec=registries.apply(functools.partial(_spec, args, noun)),
                 opts=child,
             )
-            binding: Any = {
-                "policyName": policy.metadata.name.apply(str),
-                "validationActions": ["Deny", "Audit"],
-                "matchResources": {
-                    "namespaceSelector": _where(
-                        sorted(
-                            {
-                                *args.settings.exempt_namespaces,
-                                *(args.privileged if shape.of_privilege else ()),
-                            }
-                        ),
-                        in_teams=shape.in_teams,
-                    )
-                },
-            }
+            binding: Any = admission.binding(check, policy.metadata.name.apply(str))
             self.ready.append(
                 kubernetes.admissionregistration.v1.ValidatingAdmissionPolicyBinding(
                     f"{name}-{noun}-binding",
@@ -141,108 +86,60 @@ class Admission(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def checks(settings: AdmissionSettings, registries: Sequence[str]) -> dict[str, Check]:
-    """Every policy by its name."""
-    return dict(_checks(settings, [f"{registry.rstrip('/')}/" for registry in registries]))
+def checks(args: AdmissionArgs, registries: Sequence[str]) -> dict[str, Check]:
+    """Every policy by its name: what is asked of pods everywhere, and of teams besides."""
+    settings = args.settings
+    levels: dict[Noun, Level] = dict.fromkeys(NOUNS, "deny")
+    if not settings.digests:
+        del levels["digests"]
+    everywhere = pods.checks(
+        PodRules(
+            registries=registries,
+            levels=levels,
+            required_labels=settings.required_labels,
+            exempt_namespaces=tuple(settings.exempt_namespaces),
+            exempt={"no-privilege": tuple(args.privileged)},
+        )
+    )
+    of_teams = {
+        "priority": _of_priority(),
+        "team-nodes": _of_nodes(),
+        "accounts": _of_accounts(),
+    }
+    exempt = sorted(settings.exempt_namespaces)
+    return everywhere | {
+        noun: replace(check, within=_TEAMS, exempt=exempt) for noun, check in of_teams.items()
+    }
 
 
-def _checks(settings: AdmissionSettings, registries: list[str]) -> Iterator[tuple[str, Check]]:
-    known = f"{json.dumps(registries)}.exists(registry, c.image.startsWith(registry))"
-    yield (
-        "images",
-        _of_containers(
-            known,
-            "'the image ' + c.image + ' is not from the registry in the country: copy it there "
-            "(falaj images plan) and name it "
-            + " or ".join(f"{registry}…" for registry in registries)
-            + "'",
-        ),
-    )
-    if settings.digests:
-        yield (
-            "digests",
-            _of_containers(
-                "c.image.matches('@sha256:[a-f0-9]{64}$')",
-                "'the image ' + c.image + ' is named by a tag, which can be moved to another: "
-                "add its digest, as falaj images lock writes it'",
-            ),
-        )
-    yield (
-        "limits",
-        _of_containers(
-            "has(c.resources) && has(c.resources.requests) && 'cpu' in c.resources.requests"
-            " && 'memory' in c.resources.requests"
-            " && has(c.resources.limits) && 'memory' in c.resources.limits",
-            "'the container ' + c.name + ' lacks requests of cpu and memory or a limit of memory: "
-            "say under resources what it needs'",
-            among="own",
-        ),
-    )
-    yield (
-        "no-privilege",
-        Check(
-            holds=(
-                "variables.containers.all(c, !(has(c.securityContext)"
-                " && has(c.securityContext.privileged) && c.securityContext.privileged))"
-                " && !(has(variables.pod.spec.hostNetwork) && variables.pod.spec.hostNetwork)"
-                " && !(has(variables.pod.spec.hostPID) && variables.pod.spec.hostPID)"
-                " && !(has(variables.pod.spec.hostIPC) && variables.pod.spec.hostIPC)"
-                " && !(has(variables.pod.spec.volumes)"
-                " && variables.pod.spec.volumes.exists(v, has(v.hostPath)))"
-            ),
-            message=(
-                "'a privileged container, the network, processes or files of the host: a pod gets "
-                "none of them; take securityContext.privileged, hostNetwork, hostPID, hostIPC and "
-                "volumes of hostPath out'"
-            ),
-            of_privilege=True,
-        ),
-    )
-    if settings.required_labels:
-        wanted = json.dumps(settings.required_labels)
-        yield (
-            "labels",
-            Check(
-                holds=f"{wanted}.all(label, label in variables.labels)",
-                message=(
-                    f"'a pod needs the labels ' + {wanted}.filter(label, "
-                    "!(label in variables.labels)).join(', ') + ': whose it is must be told'"
-                ),
-            ),
-        )
+def _of_priority() -> Check:
     named = "has(variables.pod.spec.priorityClassName)"
-    yield (
-        "priority",
-        Check(
-            holds=(
-                f"!{named} || variables.pod.spec.priorityClassName == ''"
-                f" || variables.pod.spec.priorityClassName in {json.dumps(FOR_TEAMS)}"
-            ),
-            message=(
-                "'the priority ' + variables.pod.spec.priorityClassName + ' is not for teams, who "
-                f"have {', '.join(FOR_TEAMS)}'"
-            ),
-            in_teams=True,
+    return Check(
+        holds=(
+            f"!{named} || variables.pod.spec.priorityClassName == ''"
+            f" || variables.pod.spec.priorityClassName in {json.dumps(FOR_TEAMS)}"
+        ),
+        message=(
+            "'the priority ' + variables.pod.spec.priorityClassName + ' is not for teams, who "
+            f"have {', '.join(FOR_TEAMS)}'"
         ),
     )
+
+
+def _of_nodes() -> Check:
     tolerations = "has(variables.pod.spec.tolerations)"
-    yield (
-        "team-nodes",
-        Check(
-            # a toleration without a key bears every taint
-            holds=(
-                f"!{tolerations} || variables.pod.spec.tolerations.all(t, has(t.key)"
-                f" && t.key != '' && (t.key != '{TEAM}'"
-                " || (has(t.value) && t.value == namespaceObject.metadata.name)))"
-            ),
-            message=(
-                f"'a toleration that bears the taint {TEAM} of another team, or every taint: name "
-                f"the key of each taint, and of {TEAM} the value ' + namespaceObject.metadata.name"
-            ),
-            in_teams=True,
+    return Check(
+        # a toleration without a key bears every taint
+        holds=(
+            f"!{tolerations} || variables.pod.spec.tolerations.all(t, has(t.key)"
+            f" && t.key != '' && (t.key != '{TEAM}'"
+            " || (has(t.value) && t.value == namespaceObject.metadata.name)))"
+        ),
+        message=(
+            f"'a toleration that bears the taint {TEAM} of another team, or every taint: name "
+            f"the key of each taint, and of {TEAM} the value ' + namespaceObject.metadata.name"
         ),
     )
-    yield "accounts", _of_accounts()
 
 
 def _of_accounts() -> Check:
@@ -261,7 +158,6 @@ def _of_accounts() -> Check:
             " + ' has rights of its own, which whoever starts a pod as it would get: take "
             f"{ACCOUNTS_OF_ALL[-1]}, or leave serviceAccountName out'"
         ),
-        in_teams=True,
         also=_RAY,
         variables={
             "accounts": _accounts("object"),
@@ -284,7 +180,7 @@ def _accounts(thing: str) -> str:
     )
     templates = (
         f"({thing}.kind == 'RayCluster' ? {of_cluster(spec)}"
-        f" : ({thing}.kind == 'RayJob' ? {of_job} : [{_TEMPLATE.replace('object', thing)}]))"
+        f" : ({thing}.kind == 'RayJob' ? {of_job} : [{TEMPLATE.replace('object', thing)}]))"
     )
     named = " + ".join(
         f"{templates}.filter(t, has(t.spec.{name})).map(t, t.spec.{name})"
@@ -293,65 +189,5 @@ def _accounts(thing: str) -> str:
     return f"({named})"
 
 
-def _of_containers(holds: str, message: str, among: str = "containers") -> Check:
-    """What must hold of each container `c`; the message is about the first of which it does not."""
-    return Check(
-        holds=f"variables.{among}.all(c, {holds})",
-        message=f"variables.{among}.filter(c, !({holds})).map(c, {message})[0]",
-    )
-
-
-def _spec(settings: AdmissionSettings, noun: str, registries: Sequence[str]) -> Any:
-    check = checks(settings, registries)[noun]
-    return {
-        "failurePolicy": "Fail",
-        "matchConstraints": {
-            "resourceRules": [
-                {
-                    "apiGroups": [group],
-                    "apiVersions": ["v1"],
-                    "operations": ["CREATE", "UPDATE"],
-                    "resources": list(resources),
-                }
-                for group, resources in _JUDGED
-            ]
-            + [
-                {
-                    "apiGroups": [group],
-                    "apiVersions": ["*"],
-                    "operations": ["CREATE", "UPDATE"],
-                    "resources": list(resources),
-                }
-                for group, resources in check.also
-            ]
-        },
-        # what came in before may still get a label, lose a finalizer and go
-        "matchConditions": [
-            {
-                "name": "content-changes",
-                "expression": "request.operation == 'CREATE' || object.spec != oldObject.spec",
-            }
-        ],
-        "variables": [
-            {"name": name, "expression": expression}
-            for name, expression in (*_VARIABLES.items(), *check.variables.items())
-        ],
-        "validations": [
-            {
-                "expression": check.holds,
-                "messageExpression": check.message,
-                "reason": "Forbidden",
-            }
-        ],
-    }
-
-
-def _where(exempt: Sequence[str], *, in_teams: bool) -> Any:
-    chosen: dict[str, Any] = {}
-    if exempt:
-        chosen["matchExpressions"] = [
-            {"key": NAMESPACE, "operator": "NotIn", "values": list(exempt)}
-        ]
-    if in_teams:
-        chosen["matchLabels"] = {TENANCY: "team"}
-    return chosen
+def _spec(args: AdmissionArgs, noun: str, registries: Sequence[str]) -> Any:
+    return admission.policy(checks(args, registries)[noun])

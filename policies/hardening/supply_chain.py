@@ -14,10 +14,10 @@ from policies.common.properties import EACH, dotted, places
 from policies.common.resources import ABSENT, UNKNOWN, Resource, at, is_missing
 from policies.common.rule import Finding, Parameters, Rule, pending
 from policies.common.stack import Stack
+from policies.guards.pods import DIGEST, LATEST
 from policies.hardening.pods import Exempt
 
-_DIGEST = re.compile(r"[^@]+@sha256:[0-9a-f]{64}")
-_LATEST = re.compile(r":latest(?:@|$)")
+_DIGEST, _LATEST = re.compile(DIGEST), re.compile(LATEST)
 _VERSION = re.compile(r"v?\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
 
 _REPOSITORY = "aws:ecr/repository:Repository"

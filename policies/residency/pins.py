@@ -12,6 +12,7 @@ from policies.common.policy_document import Condition, Document, Statement, over
 from policies.common.resources import ABSENT, UNKNOWN, Missing, Resource, at, is_missing
 from policies.common.rule import Finding, Parameters, Rule, pending
 from policies.common.stack import BUCKETS, Stack
+from policies.guards.worldwide import GLOBAL_ACTIONS
 from policies.residency.regions import Regions
 
 _BOUND = frozenset({"aws:iam/role:Role", "aws:iam/user:User"})
@@ -25,10 +26,7 @@ class Boundaries(Regions):
     boundaryNames: tuple[str, ...] = ()  # noqa: N815
     """Policies that are boundaries, whether a role names them or not, where ``*`` stands for
     anything; those that are in no stack are taken to deny what they must."""
-    globalActions: tuple[str, ...] = (  # noqa: N815
-        *("iam:*", "sts:*", "organizations:*", "route53:*"),
-        *("support:*", "budgets:*", "health:*", "account:*"),
-    )
+    globalActions: tuple[str, ...] = GLOBAL_ACTIONS  # noqa: N815
     """Of services that are in no region, and hold no protected data."""
 
 

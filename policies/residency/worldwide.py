@@ -9,6 +9,7 @@ from typing import Any
 from policies.common.places import found, shown
 from policies.common.resources import UNKNOWN, Resource
 from policies.common.rule import Finding, Parameters, Rule, pending
+from policies.guards.worldwide import ALLOWED_TYPES
 from policies.residency.global_types import GLOBAL_TYPES
 from policies.residency.regions import Regions
 
@@ -57,14 +58,7 @@ def global_database(resource: Resource, parameters: Regions) -> Iterator[Finding
 class GlobalTypes(Parameters):
     """Which types in no region hold no protected data."""
 
-    allowedGlobalTypes: tuple[str, ...] = (  # noqa: N815
-        *("aws:account/*", "aws:backup/globalSettings:GlobalSettings", "aws:budgets/*"),
-        *("aws:iam/*", "aws:organizations/*", "aws:ram/sharingWithOrganization:*"),
-        *("aws:route53/record:Record", "aws:route53/recordsExclusive:RecordsExclusive"),
-        *("aws:route53/vpcAssociationAuthorization:VpcAssociationAuthorization",),
-        *("aws:route53/zone:Zone", "aws:route53/zoneAssociation:ZoneAssociation"),
-        "aws:s3/accountPublicAccessBlock:AccountPublicAccessBlock",
-    )
+    allowedGlobalTypes: tuple[str, ...] = ALLOWED_TYPES  # noqa: N815
     """``*`` stands for anything."""
 
 

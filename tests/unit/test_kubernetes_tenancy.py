@@ -21,6 +21,7 @@ from components.kubernetes.tenancy import (
     Team,
     TeamArgs,
 )
+from policies.guards.admission import Check
 
 Record = Callable[[Callable[[], object]], Any]
 
@@ -164,20 +165,25 @@ def test_every_policy_is_in_force_in_every_namespace_but_those_with_a_reason(
         assert one.inputs["spec"]["failurePolicy"] == "Fail"
 
 
+def asked(**settings: Any) -> dict[str, Check]:
+    """What is asked of pods under `settings`."""
+    args = AdmissionArgs(settings=AdmissionSettings(**settings), registry="registry.example")
+    return checks(args, ["registry.example"])
+
+
 def test_pods_of_a_team_run_as_its_own_account_unless_somebody_may_more() -> None:
     assert set(ACCOUNTS_OF_ALL) == {"", "default", SERVICE_ACCOUNT}
-    (noun,) = (name for name, one in checks(AdmissionSettings(), ["r.example"]).items() if one.also)
+    (noun,) = (name for name, one in asked().items() if one.also)
     assert noun == "accounts"
 
 
 def test_digests_are_asked_for_where_the_settings_say_so() -> None:
-    assert "digests" not in checks(AdmissionSettings(), ["registry.example"])
-    assert "digests" in checks(AdmissionSettings(digests=True), ["registry.example"])
+    assert "digests" not in asked()
+    assert "digests" in asked(digests=True)
 
 
 def test_a_registry_given_without_its_slash_lets_no_lookalike_in() -> None:
-    (check,) = [checks(AdmissionSettings(), ["registry.example"])["images"]]
-    assert '"registry.example/"' in check.holds
+    assert '"registry.example/"' in asked()["images"].holds
 
 
 def test_a_batch_job_pushes_nobody_out_and_no_team_is_before_the_platform(
