@@ -11,9 +11,29 @@ import pytest
 import tenacity
 from applied import KUBECONFIG, Program
 from control_plane import ControlPlane
+from guard_cases import (
+    DIGEST,
+    FOREIGN,
+    IMAGE,
+    PODS,
+    REGISTRY,
+    Spoil,
+    container,
+    deployment,
+    pod,
+    refusing,
+    spec,
+    template,
+)
 from kubernetes_api import Api, ApiError, Object
 
 from components.kubernetes.roles import ROLES
+from policies.common.configuration import configured
+from policies.declared import RULES, pod_rules
+from policies.guards.admission import manifests
+from policies.guards.pods import checks
+from policies.packs import CONFIGURATIONS
+from policies.packs import RULES as PACKS
 
 PROGRAM = f"""
 import os
@@ -46,9 +66,6 @@ Admission(
 )
 """
 
-DIGEST = f"@sha256:{'0' * 64}"
-IMAGE = f"registry.ae.example/prod/one:1{DIGEST}"
-
 
 @pytest.fixture(scope="module", autouse=True)
 def layer(
@@ -76,53 +93,6 @@ def is_judged(api: Api) -> bool:
 
 # --- pods and what makes them ---------------------------------------------------------------------
 
-Spoil = Callable[[Object], None]
-
-
-def template() -> Object:
-    """What is accepted everywhere."""
-    return {
-        "metadata": {"labels": {"app.kubernetes.io/name": "one"}},
-        "spec": {
-            "serviceAccountName": "workload",
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [
-                {
-                    "name": "one",
-                    "image": IMAGE,
-                    "resources": {
-                        "requests": {"cpu": "100m", "memory": "64Mi"},
-                        "limits": {"memory": "64Mi"},
-                    },
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                }
-            ],
-        },
-    }
-
-
-def pod(spoil: Spoil | None = None, namespace: str = "credit") -> Object:
-    """A pod of a team."""
-    made = template()
-    if spoil is not None:
-        spoil(made)
-    made["metadata"] |= {"name": "one", "namespace": namespace}
-    return {"apiVersion": "v1", "kind": "Pod", **made}
-
-
-def deployment(spoil: Spoil | None = None) -> Object:
-    """The same pod by way of a Deployment."""
-    made = template()
-    if spoil is not None:
-        spoil(made)
-    spec = {"selector": {"matchLabels": {"app.kubernetes.io/name": "one"}}, "template": made}
-    made["metadata"].setdefault("labels", {})["app.kubernetes.io/name"] = "one"
-    metadata = {"name": "one", "namespace": "credit"}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
-
 
 def cron_job(spoil: Spoil | None = None) -> Object:
     """The same pod by way of a CronJob."""
@@ -135,22 +105,17 @@ def cron_job(spoil: Spoil | None = None) -> Object:
     return {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata, "spec": spec}
 
 
-def container(**fields: Any) -> Spoil:
-    """Sets fields of the container."""
-    return lambda made: made["spec"]["containers"][0].update(fields)
-
-
-def spec(**fields: Any) -> Spoil:
-    """Sets fields of the pod."""
-    return lambda made: made["spec"].update(fields)
-
-
 OTHER = f"docker.io/one:1{DIGEST}"
-FOREIGN = container(image=f"docker.io/library/one:1{DIGEST}")
 LOOKALIKE = container(image=f"registry.ae.example/production/one:1{DIGEST}")
 BY_TAG = container(image="registry.ae.example/prod/one:1")
 WITHOUT_LIMITS = container(resources={"requests": {"cpu": "1", "memory": "1Gi"}})
 WITHOUT_RESOURCES = container(resources={})
+LATER = {
+    "which may become privileged": {"container-is-not-privileged"},
+    "privileged at the start": set(),
+    "at a port of the host": {"pod-does-not-share-host"},
+}
+"""What a template may have that none of its pods may, by Pod Security."""
 PRIVILEGED = container(securityContext={"privileged": True})
 ON_THE_HOST = spec(hostNetwork=True)
 WITH_FILES_OF_THE_HOST = spec(volumes=[{"name": "host", "hostPath": {"path": "/"}}])
@@ -229,6 +194,43 @@ def test_what_should_not_come_in_is_told_why(
     refused = said(api, form(spoil))
     assert refused is not None
     assert message in refused
+
+
+def disagreeing(api: Api, form: Callable[..., Object], registries: list[str]) -> set[str]:
+    """Of which pods the server says otherwise than the packs' rules."""
+    return {
+        name
+        for name, spoil in PODS.items()
+        if (said(api, form(spoil)) is None) is bool(refusing(form(spoil), registries))
+    }
+
+
+def test_the_server_refuses_the_pods_that_the_packs_refuse_and_no_others(api: Api) -> None:
+    assert disagreeing(api, pod, [REGISTRY]) == set()
+
+
+def test_a_registry_that_the_rules_alone_know_is_noticed(api: Api) -> None:
+    assert disagreeing(api, pod, [REGISTRY, "docker.io/library/"]) == {"from another registry"}
+
+
+def test_whoever_applies_a_template_hears_of_what_admission_asks(api: Api) -> None:
+    """What Pod Security asks is asked of the pods that it makes."""
+    asked = [name for names in RULES.values() for name in names]
+    for name, spoil in PODS.items():
+        thing = deployment(spoil)
+        if refusing(thing, [REGISTRY], asked) - LATER.get(name, set()):
+            assert said(api, thing) is not None, name
+        else:
+            assert said(api, thing) is None, name
+
+
+def test_what_the_command_prints_is_taken_by_the_server(api: Api) -> None:
+    """Whoever uses nothing else of Falaj applies it as it is."""
+    configuration = configured(PACKS, json.loads((CONFIGURATIONS / "dev.json").read_text()))
+    rules = pod_rules(configuration, account="123456789012", labels=["app.kubernetes.io/name"])
+    for thing in manifests(checks(rules))["items"]:
+        thing["metadata"]["name"] += "-printed"
+        api.create(thing, dry_run=True)
 
 
 # --- as whom --------------------------------------------------------------------------------------
