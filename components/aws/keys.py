@@ -30,6 +30,7 @@ from components.aws.key_use import APPLIER, SERVICE_USES, ServiceUse, Use, uses,
 from components.aws.policy_document import ANYONE, Conditions, Statement, document
 from components.aws.scope import Scope
 from components.aws.settings.keys import KeySettings
+from policies.guards.conditions import outside
 
 DOMAINS: tuple[Domain, ...] = ("artifacts", "database", "secrets", "cluster", "logs", "backups")
 """The domains whose keys an environment makes. The key of `state` is made before there is a stack
@@ -141,7 +142,7 @@ def key_policy(args: DomainKeyArgs) -> list[Statement]:
             actions=(*USE["write"][:-1], "kms:CreateGrant"),
             resources=["*"],
             principals=ANYONE,
-            conditions={"StringNotEquals": {"aws:RequestedRegion": [args.scope.region]}},
+            conditions=outside([args.scope.region]),
         ),
     ]
 

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
 """Operator → condition key → value or values."""
 
+REGION = "aws:RequestedRegion"
+"""The key of where a request is made."""
 WITHOUT_TLS: Conditions = {"Bool": {"aws:SecureTransport": "false"}}
 """Holds of every request that does not come over TLS."""
 
 
 def outside(regions: Iterable[str]) -> Conditions:
     """Holds of every request that is made in none of `regions`."""
-    return {"StringNotEquals": {"aws:RequestedRegion": list(regions)}}
+    return {"StringNotEquals": {REGION: list(regions)}}
 
 
 def of_strangers(home: Mapping[str, str | Sequence[str]]) -> Conditions:

@@ -12,12 +12,12 @@ from policies.common.policy_document import Condition, Document, Statement, over
 from policies.common.resources import ABSENT, UNKNOWN, Missing, Resource, at, is_missing
 from policies.common.rule import Finding, Parameters, Rule, pending
 from policies.common.stack import BUCKETS, Stack
+from policies.guards.conditions import REGION
 from policies.guards.worldwide import GLOBAL_ACTIONS
 from policies.residency.regions import Regions
 
 _BOUND = frozenset({"aws:iam/role:Role", "aws:iam/user:User"})
 _BOUNDARIES = frozenset({"aws:iam/policy:Policy"})
-_REGION = "aws:RequestedRegion"
 
 
 class Boundaries(Regions):
@@ -80,9 +80,7 @@ def _outside_regions(statement: Statement, parameters: Regions) -> bool:
     return (
         conditions is not None
         and bool(conditions)
-        and all(
-            is_outside(one, _REGION, frozenset(parameters.allowedRegions)) for one in conditions
-        )
+        and all(is_outside(one, REGION, frozenset(parameters.allowedRegions)) for one in conditions)
     )
 
 

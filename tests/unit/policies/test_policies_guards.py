@@ -32,6 +32,7 @@ from components.kubernetes.admission import AdmissionArgs, checks
 from components.kubernetes.operator_table import PRIVILEGED
 from policies.cli import InputError, app
 from policies.common.configuration import Configured, configured
+from policies.common.policy_document import parsed
 from policies.declared import DeclarationError, allowed_accounts, allowed_regions, pod_rules
 from policies.guards import organisation
 from policies.guards.conditions import WITHOUT_TLS
@@ -270,6 +271,8 @@ def test_the_organisation_s_policies_are_what_its_service_takes() -> None:
         assert "NotAction" not in one
         assert all(not action.startswith("*") for action in one["Action"])
     assert all("Principal" not in one for one in statements(service_control_policy([HOME])))
+    for policy in (service_control_policy([HOME]), resource_control_policy("o-exampleorgid")):
+        assert parsed(policy).is_known
     with pytest.raises(TooLongError, match=r"resource control policy has \d+ bytes"):
         resource_control_policy("o-exampleorgid", [f"{one:012}" for one in range(400)])
 
