@@ -34,6 +34,11 @@ class DeclarationError(Exception):
 def allowed_regions(configuration: Sequence[Configured]) -> tuple[str, ...]:
     """Where data may be. Raises `DeclarationError`."""
     regions: tuple[str, ...] = _one_value(configuration, "allowedRegions")
+    if not regions:
+        raise DeclarationError(
+            "allowedRegions: every rule that has it is disabled, and a guard without regions would "
+            "refuse all: leave aws-resource-region-is-allowed on"
+        )
     return regions
 
 
@@ -94,6 +99,8 @@ def _parameter(rule: Configured, name: str) -> Any:
 
 
 def _registries(rule: Configured, account: str | None) -> tuple[str, ...]:
+    if rule.level == "disabled":
+        return ()
     registries: tuple[str, ...] = _parameter(rule, "allowedRegistries")
     if account is not None and not _NUMBER.fullmatch(account):
         raise DeclarationError(f"--account: is {account}; an account is a number of twelve digits")

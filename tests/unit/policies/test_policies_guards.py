@@ -370,6 +370,18 @@ def test_what_is_advised_is_warned_of_and_what_is_off_nobody_asks() -> None:
 def test_without_a_registry_no_image_could_come_in() -> None:
     with pytest.raises(ValueError, match="registries: is empty"):
         checks_of(PodRules(registries=()))
+    off = pod_rules(configuration_of("prod", image_comes_from_in_region_registry="disabled"))
+    assert set(checks_of(off)) == {"digests", "limits", "no-privilege"}
+
+
+def test_without_a_region_nobody_could_do_anything() -> None:
+    off = {
+        rule.name.replace("-", "_"): "disabled"
+        for rule in RULES
+        if "allowedRegions" in rule.parameters.model_fields
+    }
+    with pytest.raises(DeclarationError, match="every rule that has it is disabled"):
+        allowed_regions(configuration_of("prod", **off))
 
 
 # --- what is printed ------------------------------------------------------------------------------
