@@ -115,7 +115,6 @@ FILLED_IN = {"without resources", "without a request of cpu"}
 nothing."""
 LATER = {
     "which may become privileged": {"container-is-not-privileged"},
-    "privileged at the start": set(),
     "at a port of the host": {"pod-does-not-share-host"},
 }
 """What a template may have that none of its pods may, by Pod Security."""
