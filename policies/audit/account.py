@@ -75,7 +75,7 @@ def clients() -> Clients:
         from botocore.exceptions import BotoCoreError
     except ModuleNotFoundError as error:
         raise AuditError(
-            "the audit needs boto3: pip install 'falaj-policies[audit,cli]'"
+            "the audit needs boto3: pip install 'falaj-policies[aws,cli]'"
         ) from error
     # adaptive: slows down by itself where AWS throttles
     config = Config(

@@ -828,5 +828,5 @@ def test_a_command_that_cannot_look_does_not_end_as_one_that_found_something(
 
 def test_without_boto3_the_audit_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    with pytest.raises(AuditError, match=r"pip install 'falaj-policies\[audit,cli\]'"):
+    with pytest.raises(AuditError, match=r"pip install 'falaj-policies\[aws,cli\]'"):
         clients()
