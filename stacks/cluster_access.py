@@ -141,10 +141,11 @@ def version(access: Kubeconfig) -> str:
 
 def _require_kinds(settings: Settings) -> None:
     """That the cluster serves the kinds of operators that somebody else brings."""
-    if settings.operators is None or settings.kubeconfig is None:
+    operators = settings.staged.operators
+    if operators is None or settings.kubeconfig is None:
         return
     pools = settings.kubernetes.pools_for_pods() if settings.kubernetes is not None else {}
-    needed = wanted_kinds(settings.operators, settings.environment, needs_of(settings, pools))
+    needed = wanted_kinds(operators, settings.environment, needs_of(settings, pools))
     try:
         cluster = read_cluster(settings.kubeconfig.get_secret_value())
     except ClusterProblem as error:

@@ -21,7 +21,12 @@ import yaml
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from components.aws.settings.aws import SKIP, AwsSettings, beyond_the_team_budget
+from components.aws.settings.aws import (
+    SKIP,
+    AwsSettings,
+    beyond_the_team_budget,
+    unverified,
+)
 from components.aws.settings.backup import unapproved_copies
 from components.aws.settings.cache import long_cache_names, problems_of_features
 from components.aws.settings.identity import problems_of_deployers, problems_of_teams
@@ -107,7 +112,9 @@ class Settings(LayerSettings):
             else:
                 pools = self.kubernetes.pools_for_pods()
                 problems += problems_on_nodes(self.environment, self, pools)
-                problems += problems_of_stores(self.kubernetes, self.orchestrated, self.page_hosts)
+                problems += problems_of_stores(
+                    self.kubernetes, self.orchestrated, self.page_hosts, self.with_databases
+                )
         if self.place == "aws":
             problems += problems_of_teams(self.environment, self.teams, self.orchestrated)
             if self.aws is None:
@@ -122,7 +129,9 @@ class Settings(LayerSettings):
                 problems += _problems_of_deployers(self.environment, self.aws)
                 featured = self.feature_store.teams
                 problems += long_cache_names(self.environment, self.aws.cache, featured)
-                problems += problems_of_features(self.aws.cache, self.aws.database, featured)
+                problems += problems_of_features(self.aws.cache, featured)
+                stores = [f"feature_store.teams.{team}" for team in featured]
+                problems += unverified(self.aws, [*self.with_databases, *stores])
                 quotas = {name: team.gpu_quota for name, team in self.teams.items()}
                 problems += beyond_the_team_budget(self.aws.gpu_budget, quotas)
                 problems += _problems_of_images(self.environment, self.aws)

@@ -641,26 +641,7 @@ class AwsPlace(pulumi.ComponentResource):
                 ),
                 isolated=(args.aws.network or NetworkSettings()).egress == "none",
             )
-        if compute.cluster is not None and self.database is not None:
-            given["tracking"] = TrackingStores(
-                database_uri=self.database.uri("tracking"),
-                users_uri=self.database.uri("tracking", "tracking_users"),
-                bucket_uri=self.storage.stores["artifacts"].uri,
-                issuer=compute.cluster.oidc_issuer,
-                database_region=region if self.database.by_iam else None,
-            )
-        if args.layer.orchestration is not None and self.database is not None:
-            given["orchestration"] = {
-                team: InstanceDatabase(
-                    host=self.database.address,
-                    port=self.database.port,
-                    name=role_of_team(ORCHESTRATION, team),
-                    role=role_of_team(ORCHESTRATION, team),
-                    authorities=args.layer.orchestration.database_authorities,
-                    region=region if self.database.by_iam else None,
-                )
-                for team in args.layer.orchestrated
-            }
+        given |= self._databases_of_parts(compute)
         if compute.elastic is not None:
             given["elastic"] = ElasticNodes(
                 manifests=compute.elastic.manifests, ready=compute.elastic.ready
@@ -673,11 +654,42 @@ class AwsPlace(pulumi.ComponentResource):
             )
         return given
 
+    def _databases_of_parts(self, compute: Compute) -> dict[str, Any]:
+        """What the parts of the platform keep their own in; nothing where it is not known yet."""
+        args, database = self._args, self.database
+        authorities = args.aws.database_authorities
+        if database is None or authorities is None:
+            return {}
+        by_iam = args.aws.region if database.by_iam else None
+        given: dict[str, Any] = {
+            "orchestration": {
+                team: InstanceDatabase(
+                    host=database.address,
+                    port=database.port,
+                    name=role_of_team(ORCHESTRATION, team),
+                    role=role_of_team(ORCHESTRATION, team),
+                    authorities=authorities,
+                    region=by_iam,
+                )
+                for team in args.layer.orchestrated
+            }
+        }
+        if compute.cluster is not None:
+            given["tracking"] = TrackingStores(
+                database_uri=database.uri("tracking"),
+                users_uri=database.uri("tracking", "tracking_users"),
+                authorities=authorities,
+                bucket_uri=self.storage.stores["artifacts"].uri,
+                issuer=compute.cluster.oidc_issuer,
+                database_region=by_iam,
+            )
+        return given
+
     def _feature_backends(
         self, compute: Compute, team_keys: Mapping[str, DomainKey]
     ) -> dict[str, FeatureBackends]:
         """Team → what its feature store keeps things in; nothing where one of them is missing."""
-        region, authorities = self._args.aws.region, self._args.aws.database.authorities
+        region, authorities = self._args.aws.region, self._args.aws.database_authorities
         doors, database, cache = self.storage.access, self.database, self.cache
         if compute.cluster is None or database is None or cache is None or authorities is None:
             return {}

@@ -6,6 +6,7 @@ Pure. The settings of every environment with a cluster begin with these.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -40,9 +41,28 @@ class LayerError(Exception):
     """A part cannot be made of what is asked and what the place gives; the message says why."""
 
 
+Stage = Literal["account", "operators", "all"]
+
+WHAT_NEXT: Mapping[Stage, str] = {
+    "account": (
+        "copy the images into the registry that there is now, then: pulumi config set falaj:stage "
+        "operators"
+    ),
+    "operators": (
+        "fill secrets and databases (falaj database), then: pulumi config rm falaj:stage"
+    ),
+}
+"""What somebody does by hand at the end of each stage but the last."""
+
+
 class LayerSettings(Section):
     """The parts of the Kubernetes layer."""
 
+    stage: Stage = "all"
+    """How far a first deployment has come. `account`: nothing is on the cluster but teams and
+    admission, for whose pods no image is needed; the registry is made, and copies can go into it.
+    `operators`: all but the parts that keep their own in databases, which somebody makes with
+    `falaj database` from inside the cluster."""
     admission: AdmissionSettings = AdmissionSettings()
     """What a pod must be before the cluster takes it."""
     organisation: tuple[Block, ...] = ()
@@ -83,6 +103,26 @@ class LayerSettings(Section):
     def orchestrated(self) -> tuple[str, ...]:
         """The teams that have a Dagster."""
         return tuple(self.orchestration.teams) if self.orchestration is not None else ()
+
+    @property
+    def with_databases(self) -> tuple[str, ...]:
+        """The keys of the parts that keep their own in databases; not those of feature stores."""
+        return (
+            *(("tracking",) if self.tracking is not None else ()),
+            *(f"orchestration.teams.{team}" for team in self.orchestrated),
+        )
+
+    @property
+    def staged(self) -> Self:
+        """What of it goes onto the cluster at this stage. What stands outside of the cluster, such
+        as roles and secrets, is the same in all of them."""
+        left_out: dict[str, Any] = {}
+        if self.stage != "all":
+            left_out = {"tracking": None, "orchestration": None}
+            left_out["feature_store"] = FeatureStoreSettings()
+        if self.stage == "account":
+            left_out |= dict.fromkeys(("operators", *ON_OPERATORS))
+        return self.model_copy(update=left_out)
 
     @property
     def page_hosts(self) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from components.kubernetes.pages_settings import PagesSettings
 from components.kubernetes.settings import TeamQuota
-from components.kubernetes.tracking_settings import Certificates
 from components.section import Name, Section
 
 PAGES_CPUS, PAGES_MIB = 0.25, 1024
@@ -47,9 +46,6 @@ class OrchestrationSettings(Section):
     """Each team named here has a Dagster of its own."""
 
     pages: PagesSettings
-    database_authorities: Certificates
-    """PEM of who signs the certificates of the databases: for RDS the root of the region, from
-    ``https://truststore.pki.rds.amazonaws.com/<region>/<region>-bundle.pem``."""
     teams: dict[Name, TeamOrchestration] = Field(default_factory=dict)
     migration_minutes: int = Field(30, ge=5, le=240)
     """How long bringing a database to a new version may take."""

@@ -20,7 +20,7 @@ from components.kubernetes.flows import Addresses
 from components.kubernetes.layer import LayerArgs, TrackingStores, WayIn, make_layer
 from components.kubernetes.layer_settings import LayerSettings
 from components.kubernetes.orchestration_files import InstanceDatabase
-from components.kubernetes.place_settings import GivenFeatures, GivenStores, KubernetesSettings
+from components.kubernetes.place_settings import GivenFeatures, KubernetesSettings
 from components.kubernetes.tracking import S3Endpoint
 
 
@@ -69,7 +69,7 @@ class KubernetesPlace(pulumi.ComponentResource):
                 ),
                 pools=pools,
                 keep=given.keep_data,
-                tracking=_stores(given.tracking) if given.tracking is not None else None,
+                tracking=_stores(given),
                 orchestration=_databases(args.layer, given),
                 features={team: _backends(one) for team, one in given.features.items()},
                 way_in=(
@@ -98,13 +98,17 @@ class KubernetesPlace(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def _stores(given: GivenStores) -> TrackingStores:
+def _stores(given: KubernetesSettings) -> TrackingStores | None:
+    stores, authorities = given.tracking, given.database_authorities
+    if stores is None or authorities is None:
+        return None
     return TrackingStores(
-        database_uri=given.database_uri,
-        users_uri=given.users_uri,
-        bucket_uri=given.bucket_uri,
-        issuer=given.issuer,
-        endpoint=S3Endpoint(address=given.endpoint, region=given.region),
+        database_uri=stores.database_uri,
+        users_uri=stores.users_uri,
+        authorities=authorities,
+        bucket_uri=stores.bucket_uri,
+        issuer=stores.issuer,
+        endpoint=S3Endpoint(address=stores.endpoint, region=stores.region),
     )
 
 
@@ -118,7 +122,7 @@ def _hosts(domain: str, layer: LayerSettings) -> list[str]:
 
 def _databases(layer: LayerSettings, given: KubernetesSettings) -> dict[str, InstanceDatabase]:
     """Team → the database of its Dagster, signed in to by password."""
-    if layer.orchestration is None:
+    if layer.orchestration is None or given.database_authorities is None:
         return {}
     found = {}
     for team, uri in given.orchestration.items():
@@ -128,7 +132,7 @@ def _databases(layer: LayerSettings, given: KubernetesSettings) -> dict[str, Ins
             port=parts.port or 5432,
             name=parts.path.removeprefix("/"),
             role=str(parts.username),
-            authorities=layer.orchestration.database_authorities,
+            authorities=given.database_authorities,
         )
     return found
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import urllib.parse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -155,6 +155,8 @@ class KubernetesSettings(Section):
     orchestration: dict[Name, DatabaseUri] = Field(default_factory=dict)
     """Team → the database of its Dagster and the role that owns it, where the team has one. No two
     teams share either; passwords are in Secrets."""
+    database_authorities: Certificates | None = None
+    """PEM of who signs the certificates of MLflow's databases and of Dagster's."""
     features: dict[Name, GivenFeatures] = Field(default_factory=dict)
     """Team → what its feature store keeps its own in, where it is asked for."""
     keep_data: bool = True
@@ -192,12 +194,21 @@ class KubernetesSettings(Section):
 
 
 def problems_of_stores(
-    kubernetes: KubernetesSettings, orchestrated: Iterable[str], page_hosts: Iterable[str]
+    kubernetes: KubernetesSettings,
+    orchestrated: Iterable[str],
+    page_hosts: Iterable[str],
+    with_databases: Sequence[str],
 ) -> Iterator[str]:
     """What the site does not say for parts that are asked for; each begins with its key.
 
-    `orchestrated` are the teams with a Dagster, `page_hosts` the names of pages for people.
+    `orchestrated` are the teams with a Dagster, `page_hosts` the names of pages for people, and
+    `with_databases` the keys of the parts that sign in to databases by `database_authorities`.
     """
+    if with_databases and kubernetes.database_authorities is None:
+        yield (
+            f"kubernetes.database_authorities: is missing, and {', '.join(with_databases)} verify "
+            "the certificates of databases by it: name whoever signs them, as PEM"
+        )
     of: dict[str, str] = {}
     for team, uri in kubernetes.orchestration.items():
         parts = urllib.parse.urlsplit(uri)

@@ -72,10 +72,11 @@ class TrackingArgs:
     keep: bool
     """Whether the environment keeps data: then one server is never all there is."""
     database_uri: pulumi.Input[str]
-    """Of runs and registry, ``postgresql://role@host:port/name?sslmode=verify-full``; the server
-    trusts ``settings.database_authorities``."""
+    """Of runs and registry, ``postgresql://role@host:port/name?sslmode=verify-full``."""
     users_uri: pulumi.Input[str]
     """Of users and what they may do; another database, since both have a schema version."""
+    database_authorities: str
+    """PEM of who signs the certificate of both."""
     bucket_uri: pulumi.Input[str]
     """``s3://…``, where `ARTIFACTS` and `COPIES` are MLflow's."""
     issuer: pulumi.Input[str]
@@ -209,7 +210,7 @@ class Tracking(pulumi.ComponentResource):
         """What no pod of it starts without."""
         name, args = self._name, self._args
         authorities = {
-            pods.DATABASE_CERTIFICATES: args.settings.database_authorities,
+            pods.DATABASE_CERTIFICATES: args.database_authorities,
             pods.OTHER_CERTIFICATES: args.settings.other_authorities,
         }
         made: list[pulumi.Resource] = [

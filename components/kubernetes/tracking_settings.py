@@ -66,9 +66,6 @@ class TrackingSettings(Section):
     """Uploads are kept on disk on their way to the bucket."""
     upgrade_minutes: int = Field(60, ge=5)
     """How long bringing the database to a new version may take."""
-    database_authorities: Certificates
-    """PEM of who signs the database's certificate: for RDS the bundle of the region, from
-    ``https://truststore.pki.rds.amazonaws.com/<region>/<region>-bundle.pem``."""
     other_authorities: Certificates | None = None
     """PEM of who signs all other certificates, the identity provider's and the bucket's, where one
     of them is not known everywhere; then no others are trusted."""

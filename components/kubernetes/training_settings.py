@@ -12,6 +12,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from components.kubernetes.gpu_models import lesser
 from components.kubernetes.pools import TEAM, Pool, others
 from components.kubernetes.settings import TeamQuota
 from components.section import Name, Section
@@ -34,6 +35,10 @@ class RayWorkers(Section):
     memory_gib: int = Field(ge=2)
     gpus: int = Field(0, ge=0)
     """Of each worker; nodes with GPUs take no other."""
+    gpu_memory_gib: int = Field(0, ge=0)
+    """Of each GPU at least, whichever the pool gives; any where nothing is said."""
+    compute_capability: float = Field(0, ge=0)
+    """Of each GPU at least, as NVIDIA numbers it; any where nothing is said."""
     min_workers: int = Field(0, ge=0)
     max_workers: int = Field(ge=1)
 
@@ -231,6 +236,12 @@ def problems_of_group(group: RayWorkers, pools: Mapping[str, Pool], team: str) -
     if pool.kind == "cpu" and group.gpus:
         yield f"gpus: is {group.gpus}, and the nodes of {group.pool} have none"
         return
+    yield from lesser(
+        pool.gpu_models,
+        memory_gib=group.gpu_memory_gib,
+        compute_capability=group.compute_capability,
+        pool=group.pool,
+    )
     fits = [
         (there // wanted, f"{key}: is {wanted}, and a node of {group.pool} has {there:g} for pods")
         for key, wanted, there in (

@@ -43,9 +43,24 @@ def databases() -> list[Database]:
     ]
 
 
+def require(databases: Sequence[Database]) -> None:
+    """Ends the program with what to do where a database is not there, or lets its role not in."""
+    for one in databases:
+        try:
+            one.engine.connect().close()
+        except sqlalchemy.exc.OperationalError as error:
+            url = one.engine.url
+            raise SystemExit(
+                f"the database {url.database} does not let {url.username or 'anybody'} in: "
+                f"{str(error.orig).strip()}. Where it or its role is not made yet: `falaj database "
+                "-s <environment>` prints the script that makes both (docs/operations.md)"
+            ) from error
+
+
 def main() -> None:
     """The command line described in the module's docstring."""
     there = databases()
+    require(there)
     if folder := os.environ.get(COPIES):
         for database in there:
             if made := copy_before_upgrade(database, folder):

@@ -7,12 +7,9 @@ and waits for a node. Runs are launched here with the launcher's own token, from
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import certifi
 import pytest
 import tenacity
 import yaml
@@ -21,12 +18,6 @@ from control_plane import ControlPlane
 from kubernetes_api import Api, ApiError, Object
 
 IMAGE = f"registry.ae.example/prod/one:1@sha256:{'0' * 64}"
-
-AUTHORITY = re.findall(
-    r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n",
-    Path(certifi.where()).read_text(encoding="utf-8"),
-    re.DOTALL,
-)[0]
 
 PROGRAM = f"""
 import os
@@ -72,7 +63,6 @@ pages = PagesSettings(
 settings = OrchestrationSettings(
     pages=pages,
     teams={{"wheat": TeamOrchestration(locations=("sowing",))}},
-    database_authorities={AUTHORITY!r},
 )
 workspaces = WorkspaceSettings(
     pages=pages,

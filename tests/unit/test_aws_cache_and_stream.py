@@ -18,11 +18,9 @@ from components.aws.settings.cache import (
     long_cache_names,
     problems_of_features,
 )
-from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.stream import ExistingStream, StreamSettings
 from components.aws.stream import Stream, StreamArgs, existing_stream, server_properties
 from components.kubernetes.feature_store_settings import online_rights
-from stacks.settings import read_file
 
 if TYPE_CHECKING:
     from conftest import Recording
@@ -285,10 +283,8 @@ def test_names_that_are_too_long_for_elasticache_are_all_named() -> None:
 
 def test_what_feature_stores_lack_is_told_with_the_way_out() -> None:
     none, made = CacheSettings(), CacheSettings(kind="elasticache")
-    known = DatabaseSettings(authorities=read_file("prod").aws.database.authorities)
 
-    without_cache, without_authority = problems_of_features(none, DatabaseSettings(), ["credit"])
+    (without_cache,) = problems_of_features(none, ["credit"])
     assert without_cache.startswith("aws.cache.kind: is 'none', and feature_store.teams.credit")
-    assert without_authority.startswith("aws.database.authorities: is missing")
-    assert list(problems_of_features(made, known, ["credit"])) == []
-    assert list(problems_of_features(none, DatabaseSettings(), [])) == []
+    assert list(problems_of_features(made, ["credit"])) == []
+    assert list(problems_of_features(none, [])) == []

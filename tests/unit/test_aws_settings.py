@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import certifi
 import pytest
+from cryptography import x509
 
 from components.aws.instance_types import instance_types, most_gpus, most_vcpus
 from components.aws.regions import RegionData, region_data
@@ -40,6 +42,12 @@ EXISTING_DATABASE = {
     "administrator_arn": "arn:aws:secretsmanager:me-central-1:123456789012:secret:x",
 }
 
+PAGES = {
+    "host": "pages.prod.falaj.internal",
+    "issuer": "https://sign-in.bank.example",
+    "client_id": "falaj",
+}
+
 
 def prod(aws: dict[str, Any], **more: Any) -> Settings:
     keys = {"aws": aws, **more}
@@ -69,13 +77,52 @@ def test_the_settings_that_the_others_are_changed_from_are_sound() -> None:
 
 def test_a_feature_store_is_refused_where_nothing_stands_under_it() -> None:
     asked = {"teams": {"credit": {}}, "feature_store": {"teams": {"credit": {}}}}
-    authorities = read_file("prod").aws.database.authorities
-    signed = changed("database", {"authorities": authorities})
 
-    assert any(one.startswith("falaj:aws.database.authorities") for one in problems(SOUND, **asked))
-    found = problems(signed | {"cache": {"kind": "none"}}, **asked)
+    found = problems(SOUND | {"cache": {"kind": "none"}}, **asked)
     assert any(one.startswith("falaj:aws.cache.kind: is 'none'") for one in found), found
     assert not any("authorities" in one for one in found)
+
+
+def test_a_database_made_here_is_known_by_the_root_of_its_region() -> None:
+    made = AwsSettings.model_validate(SOUND)
+    (root,) = x509.load_pem_x509_certificates((made.database_authorities or "").encode())
+    assert root.subject == root.issuer
+    assert "Amazon RDS me-central-1 Root CA RSA4096 G1" in root.subject.rfc4514_string()
+    own = AwsSettings.model_validate(changed("database.authorities", certifi.contents()))
+    assert own.database_authorities == certifi.contents()
+
+
+@pytest.mark.parametrize(
+    "database",
+    [{"certificate_authority": "rds-ca-ecc384-g1"}, {"existing": EXISTING_DATABASE}],
+)
+def test_whoever_signs_a_database_that_nobody_here_knows_is_asked_for(
+    database: dict[str, Any],
+) -> None:
+    """In one place, for every part that signs in to it."""
+    parts: dict[str, Any] = {
+        "teams": {"credit": {"groups": {"viewer": ["auditors"]}}},
+        "operators": {},
+        "tracking": read_file("prod").model_dump(mode="json")["tracking"],
+        "orchestration": {"pages": PAGES, "teams": {"credit": {"locations": ["one"]}}},
+        "signatures": {"signers": {"pipeline": {"public_key": "PEM"}}},
+    }
+    aws = changed("database", database)
+    (found,) = (one for one in problems(aws, **parts) if "authorities" in one)
+    assert found.startswith(
+        "falaj:aws.database.authorities: is missing, and tracking, orchestration.teams.credit "
+    )
+    aws["database"] |= {"authorities": certifi.contents()}
+    assert not [one for one in _problems_of(aws, **parts) if "authorities" in one]
+
+
+def _problems_of(aws: dict[str, Any], **more: Any) -> list[str]:
+    """Those that there are, if any."""
+    try:
+        prod(aws, **more)
+    except SettingsError as error:
+        return error.problems
+    return []
 
 
 @pytest.mark.parametrize(

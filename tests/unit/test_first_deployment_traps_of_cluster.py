@@ -15,14 +15,13 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import certifi
 import pytest
 import yaml
 from pulumi.runtime import mocks
 
+from components.aws.sdks import problems_of_sdks
 from components.images import Lock, made_up
 from components.kubernetes.flows import POD_IDENTITY_AGENT
 from components.kubernetes.operator_table import OPERATORS
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 Record = Callable[[Callable[[], object]], "Recording"]
 
-AUTHORITY = Path(certifi.where()).read_text(encoding="utf-8").partition("-----END CERTIFICATE-----")
 MORE: dict[str, Any] = {
     "falaj:training": {
         "clusters": {
@@ -52,18 +50,6 @@ MORE: dict[str, Any] = {
                 },
             }
         }
-    },
-    "falaj:tracking": {
-        "image": f"432109876543.dkr.ecr.me-central-1.amazonaws.com/mlflow:1@sha256:{'0' * 64}",
-        "sign_in": {
-            "issuer": "https://sign-in.example.ae",
-            "discovery_url": "https://sign-in.example.ae/.well-known/openid-configuration",
-            "client_id": "mlflow",
-            "audience": "mlflow",
-            "administrators": ["platform"],
-        },
-        "hosts": ["tracking.prod.falaj.internal"],
-        "database_authorities": "".join(AUTHORITY[:2]),
     },
 }
 """What the file of prod leaves to whoever has the values."""
@@ -238,6 +224,44 @@ def credentials(cluster: Cluster) -> Problems:
                 yield f"pods of {space} do not reach {block or 'anybody'} on {port}"
 
 
+def signing_in(cluster: Cluster) -> Problems:
+    """Of charts nothing but their values is seen here, so which images they bring is said below."""
+    running: dict[tuple[str, str], set[str]] = {}
+    for name, spec in templates(cluster):
+        (space,) = {one.namespace for one in cluster.on_it if one.name == name}
+        images = {one["image"] for one in [*spec["containers"], *spec.get("initContainers", [])]}
+        running.setdefault((str(space), spec["serviceAccountName"]), set()).update(images)
+    of_charts = set()
+    for one in cluster.of("Chart"):
+        for account, images in OF_CHARTS.get(one.inputs["name"], {}).items():
+            running.setdefault((str(one.namespace), account), set()).update(images)
+            of_charts.add((str(one.namespace), account))
+    locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", LOCK.read_text(), re.MULTILINE))
+    for association in cluster.of("PodIdentityAssociation"):
+        account = (association.inputs["namespace"], association.inputs["serviceAccount"])
+        if account[0] in OF_THE_CLOUD and account not in running:
+            continue  # an add-on's, whose images are AWS's own
+        names = {
+            re.sub(r"[:@].*", "", image).rpartition("/")[2] for image in running.pop(account, ())
+        }
+        yield from problems_of_sdks(sorted(names), locked)
+    for space, account in of_charts & running.keys():
+        yield f"{account} in {space} has no identity: is the chart's account still called so?"
+
+
+LOCK = ROOT / "requirements.lock"
+OF_CHARTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "karpenter": {"karpenter": ("karpenter",)},
+    "aws-load-balancer-controller": {"load-balancer-controller": ("aws-load-balancer-controller",)},
+    "external-secrets": {"external-secrets": ("external-secrets",)},
+    "kyverno": {"kyverno-admission-controller": ("kyverno",)},
+    "velero": {"velero": ("velero", "velero-plugin-for-aws")},
+    "kube-prometheus-stack": {"monitoring": ("thanos",)},
+    "fluent-bit": {"log-shipping": ("fluent-bit",)},
+}
+"""Chart → account that is somebody to AWS → the images that run as it."""
+
+
 def regions(cluster: Cluster) -> Problems:
     wanted: dict[str, Callable[[Any], Any]] = {
         "aws-load-balancer-controller": lambda values: (values["region"], values["vpcId"]),
@@ -402,6 +426,14 @@ TRAPS: dict[str, tuple[Callable[[Cluster], Problems], Spoil]] = {
         credentials,
         change("NetworkPolicy", "-external-secrets-to-credentials", "spec", "egress", to=[]),
     ),
+    "whatever signs in to AWS knows Pod Identity": (
+        signing_in,
+        change(
+            *("Deployment", "-tracking-server", "spec", "template", "spec", "containers", "0"),
+            *("image",),
+            to="432109876543.dkr.ecr.me-central-1.amazonaws.com/falaj-prod/mlflow:v3.17.2",
+        ),
+    ),
     "no controller asks the metadata service where it is": (
         regions,
         change("Chart", "-aws-load-balancer-controller", "values", to={"vpcId": "vpc-1"}),
@@ -477,6 +509,12 @@ HELD_ELSEWHERE = {
     "MLflow writes where it may": (
         f"{UNIT}tracking.py"
         "::test_its_pods_have_no_rights_on_the_node_and_write_nowhere_but_on_their_disk"
+    ),
+    "no GPU that a pool may give is less than its workers need": (
+        f"{UNIT}training.py::test_a_gpu_that_is_less_than_its_workers_need_is_refused"
+    ),
+    "a large model gets through MLflow to the bucket": (
+        f"{UNIT}tracking.py::test_a_large_artifact_gets_through"
     ),
     "Ray's workers and its operator reach the head": (
         f"{UNIT}training.py::test_the_operator_reaches_the_head_of_every_team"

@@ -48,7 +48,6 @@ PAGES = {
 }
 ORCHESTRATION: dict[str, Any] = {
     "pages": PAGES,
-    "database_authorities": AUTHORITY,
     "teams": {"credit": {"locations": ["scoring"]}, "credit-risk": {"locations": ["limits"]}},
 }
 WORKSPACES: dict[str, Any] = {
@@ -76,6 +75,7 @@ SITE: dict[str, Any] = {
     "registry": "harbor.bank.example",
     "domain": "ml.bank.example",
     "pools": {"general": {"kind": "cpu", "cpus": 14, "memory_gib": 56, "max_nodes": 6}},
+    "database_authorities": AUTHORITY,
     "orchestration": {
         "credit": "postgresql://dagster_credit@db.bank.example/dagster_credit",
         "credit-risk": "postgresql://dagster_risk@db.bank.example:5432/dagster_risk",
@@ -248,6 +248,8 @@ def test_the_script_can_be_had_before_anything_is_made() -> None:
     assert "orchestration_fraud" not in printed.stdout
     assert 'GRANT rds_iam TO "orchestration_credit";' in printed.stdout
     assert isinstance(CliRunner().invoke(database.app, ["-s", "local"]).exception, DatabaseError)
+    known = CliRunner().invoke(database.app, ["-s", "prod", "--authorities"]).stdout
+    assert known.startswith("-----BEGIN CERTIFICATE-----\n")
 
 
 def test_no_role_of_the_platform_is_let_into_the_databases_of_all_teams() -> None:
@@ -279,7 +281,8 @@ def test_a_database_without_iam_is_signed_in_to_by_a_password_of_the_team(record
         "address": "pg.bank.example",
         "administrator_arn": "arn:aws:secretsmanager:me-central-1:1:secret:pg",
     }
-    made = on_aws(record, database=DatabaseSettings.model_validate({"existing": existing}))
+    told = {"existing": existing, "authorities": AUTHORITY}
+    made = on_aws(record, database=DatabaseSettings.model_validate(told))
     asked = asked_of_stores(made)
 
     assert "auth_provider" not in storage(made, "credit")
@@ -428,6 +431,14 @@ def test_what_the_site_names_fits_together() -> None:
         ),
         (
             {},
+            {"database_authorities": None},
+            (
+                "falaj:kubernetes.database_authorities: is missing, and "
+                "orchestration.teams.credit, orchestration.teams.credit-risk verify"
+            ),
+        ),
+        (
+            {},
             {"orchestration": {"credit": SITE["orchestration"]["credit"]}},
             "falaj:kubernetes.orchestration: names no database for credit-risk",
         ),
@@ -500,7 +511,8 @@ def test_what_the_site_names_fits_together() -> None:
         ),
     ],
     ids=[
-        *("dagster on nothing", "notebooks on nothing", "no team", "nobody", "no database"),
+        *("dagster on nothing", "notebooks on nothing", "no team", "nobody", "no authority"),
+        "no database",
         *("one database", "one role", "closed port", "no gateway", "other domain"),
         *("named twice", "no pool"),
     ],

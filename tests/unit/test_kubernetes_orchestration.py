@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import certifi
 import httpx
 import pulumi
 import pytest
@@ -67,12 +65,7 @@ PAGES = PagesSettings(
     host="dagster.example.ae", issuer="https://sign-in.example.ae", client_id="dagster"
 )
 OWN = TeamOrchestration(locations=("sowing", "harvest"))
-AUTHORITY = re.findall(
-    r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?",
-    Path(certifi.where()).read_text(encoding="utf-8"),
-    re.DOTALL,
-)[0]
-SETTINGS = OrchestrationSettings(pages=PAGES, teams={"wheat": OWN}, database_authorities=AUTHORITY)
+SETTINGS = OrchestrationSettings(pages=PAGES, teams={"wheat": OWN})
 BY_PASSWORD = InstanceDatabase(
     host="database.example", name="dagster_wheat", role="dagster_wheat", authorities="PEM"
 )

@@ -49,7 +49,6 @@ SETTINGS = TrackingSettings(
         administrators=("platform",),
     ),
     hosts=("mlflow.prod.falaj.internal",),
-    database_authorities=AUTHORITY,
 )
 TEAMS = {
     "credit": TeamQuota(groups=TeamGroups(viewer=("audit",), developer=("credit-makers",))),
@@ -60,6 +59,7 @@ ARGS = TrackingArgs(
     keep=True,
     database_uri="postgresql://tracking@database.example:5432/tracking?sslmode=verify-full",
     users_uri="postgresql://tracking@database.example:5432/tracking_users?sslmode=verify-full",
+    database_authorities=AUTHORITY,
     bucket_uri="s3://falaj-artifacts",
     issuer="https://oidc.example/id/1",
     database_region="me-central-1",
@@ -240,6 +240,28 @@ def test_authorities_of_ones_own_are_trusted_in_place_of_all_others(record: Reco
     (container,) = made.the("Deployment").inputs["spec"]["template"]["spec"]["containers"]
     assert folder in [one["mountPath"] for one in container["volumeMounts"]]
     assert "AWS_CA_BUNDLE" not in environment(built(record, ELSEWHERE))
+
+
+def test_a_large_artifact_gets_through(record: Record) -> None:
+    """It lies on the server's disk on its way, and nobody ends a request that takes long."""
+    made = built(record, replace(ARGS, door=DOOR))
+    largest = SETTINGS.largest_artifact_gib
+    for kind in ("Deployment", "Job"):
+        pod = made.the(kind).inputs["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        (disk,) = (one["emptyDir"] for one in pod["volumes"] if "emptyDir" in one)
+        (mount,) = (one for one in container["volumeMounts"] if one["name"] == "temporary")
+        assert mount["mountPath"] == "/tmp"  # noqa: S108 the pod's own
+        assert disk == {"sizeLimit": f"{2 * largest}Gi"}
+        assert container["resources"]["limits"]["ephemeral-storage"] == f"{2 * largest + 1}Gi"
+    (server,) = made.the("Deployment").inputs["spec"]["template"]["spec"]["containers"]
+    # uvicorn has no limit of its own to a request; gunicorn's workers, killed after 30 s, are none
+    assert "uvicorn" in server["command"]
+    for limit in ("--timeout", "--limit-max-requests", "--h11-max-incomplete-event-size"):
+        assert not [one for one in server["command"] if one.partition("=")[0] == limit]
+    (rule,) = made.the("VirtualService").inputs["spec"]["http"]
+    assert "timeout" not in rule  # Istio ends none where nothing is said
+    assert "retries" not in rule
 
 
 def test_people_come_by_the_gateway_under_the_names_that_it_answers_for(record: Record) -> None:
@@ -427,7 +449,7 @@ def test_a_group_with_two_roles_has_the_larger() -> None:
     [
         ({"image": "registry.ae.example/prod/mlflow:3.17.2"}, "image"),
         ({"min_replicas": 3, "max_replicas": 2}, "max_replicas: 2 is less than min_replicas 3"),
-        ({"database_authorities": "nothing"}, "holds no certificates as PEM"),
+        ({"other_authorities": "nothing"}, "holds no certificates as PEM"),
         ({"hosts": ["https://mlflow.example.ae"]}, "hosts"),
         ({"memory_mib": 256}, "greater than or equal to 768"),
     ],

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from components.aws.instance_types import instance_types
 from components.aws.karpenter_objects import node_pools
 from components.aws.node_pool import NodePool, NodePoolArgs
 from components.aws.scope import Scope
@@ -21,6 +22,7 @@ from components.aws.settings.pools_for_pods import pools_for_pods
 from components.aws.settings.secrets import TEAM_SECRETS
 from components.images import read_catalogue
 from components.kubernetes.flows import PARTS, Part
+from components.kubernetes.gpu_models import GPUS
 from components.kubernetes.pools import GPU, Pool, placing
 from components.kubernetes.priorities import FOR_TEAMS, PRIORITIES
 from components.kubernetes.queues import QueuedTeam, Queues, QueuesArgs, feature_gates, queue_spec
@@ -44,6 +46,7 @@ from components.kubernetes.training_settings import (
     SharedRay,
     TrainingSettings,
     largest,
+    problems_of_group,
     problems_of_training,
 )
 
@@ -205,6 +208,34 @@ def test_a_pod_may_count_on_less_than_the_node_has() -> None:
     assert 26 < general.memory_gib < 32
     assert POOLS["training"].gpus == 1
     assert POOLS["training"].gpu_models == ("A10G",)
+
+
+@pytest.mark.parametrize(
+    ("models", "asked", "said"),
+    [
+        (("A10G",), {"gpu_memory_gib": 24, "compute_capability": 8.0}, None),
+        (("T4",), {}, None),
+        (("A10G", "T4"), {"compute_capability": 8.0},
+         "compute_capability: is 8, and fast may give T4, which has 7.5: name a pool of others"),
+        (("L4", "H100"), {"gpu_memory_gib": 40},
+         "gpu_memory_gib: is 40, and fast may give L4, which has 24"),
+        (("A9",), {"gpu_memory_gib": 1}, "gpu_memory_gib: what A9 of fast can do is not known"),
+        ((), {"gpu_memory_gib": 1}, "gpu_memory_gib: nobody says which GPUs fast has"),
+    ],
+)  # fmt: skip
+def test_a_gpu_that_is_less_than_its_workers_need_is_refused(
+    models: tuple[str, ...], asked: dict[str, Any], said: str | None
+) -> None:
+    group = RayWorkers(pool="fast", cpus=1, memory_gib=2, gpus=1, max_workers=1, **asked)
+    fast = replace(POOLS["training"], gpu_models=models)
+    found = list(problems_of_group(group, {"fast": fast}, "credit"))
+    assert [one.startswith(said) for one in found] == [True] if said else not found
+
+
+def test_what_every_gpu_that_aws_lends_can_do_is_known() -> None:
+    assert {one.gpu for one in instance_types().values() if one.gpu is not None} <= GPUS.keys()
+    for one in instance_types().values():
+        assert one.gpu is None or one.gpu_memory_gib == GPUS[one.gpu].memory_gib
 
 
 def test_each_group_is_bound_to_its_pool_and_asks_for_its_gpus() -> None:

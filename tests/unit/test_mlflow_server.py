@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,8 +16,9 @@ from sqlalchemy.engine import Engine
 
 from components.mlflow_server import sign_in
 from components.mlflow_server.cluster import area_of, measured
+from components.mlflow_server.copies import Database
 from components.mlflow_server.grants import Grant
-from components.mlflow_server.prepare import write_grants
+from components.mlflow_server.prepare import require, write_grants
 from components.mlflow_server.shell import ASSISTANT, without_assistant
 
 
@@ -102,6 +104,18 @@ def test_grants_become_what_is_wanted_and_nothing_else_stays() -> None:
         write_grants(store, [wanted])
         for kind in store.rows:
             assert store.held(kind) == {("makers", "^credit", permission)}
+
+
+def test_a_database_that_is_not_there_is_said_with_what_makes_it(tmp_path: Path) -> None:
+    def database(path: Path) -> Database:
+        migrations: Any = None
+        engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+        return Database(name="runs", engine=engine, migrations=migrations)
+
+    there, not_there = database(tmp_path / "runs.db"), database(tmp_path / "none" / "runs.db")
+    require([there])
+    with pytest.raises(SystemExit, match=r"none/runs\.db does not let .* in: .*falaj database -s"):
+        require([there, not_there])
 
 
 def answer(application: Any, path: str) -> list[Any]:

@@ -1,7 +1,8 @@
 """What a region offers: dated data, and the checks of settings against it.
 
 Owns the files `<region>.yaml` beside it: zones and their health, instance families by zone,
-services that are missing, Kubernetes versions. `stacks/region.py` refreshes them from an account.
+services that are missing, Kubernetes versions, the roots of RDS. `stacks/region.py` refreshes what
+an account says.
 Pure: it asks nobody, so that what a region lacks is said at preview, before anything is made.
 """
 
@@ -54,6 +55,8 @@ class RegionData(Section):
     """Service → what to use instead."""
     kubernetes_versions: dict[str, datetime.date] = Field(default_factory=dict)
     """Version → the day on which standard support ends."""
+    database_roots: dict[str, str] = Field(default_factory=dict)
+    """Certificate authority of RDS, such as ``rds-ca-rsa4096-g1`` → its root, as PEM."""
 
     @property
     def healthy_zones(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationInfo, model_validator
@@ -93,6 +93,15 @@ class AwsSettings(Section):
             for name, pool in self.elastic_nodes.pools.items():
                 pools[f"elastic_nodes.pools.{name}"] = pool
         return pools
+
+    @property
+    def database_authorities(self) -> str | None:
+        """PEM of who signs the database's certificate; `None` where nobody has said it."""
+        if self.database.authorities is not None or self.database.existing is not None:
+            return self.database.authorities
+        data = region_data(self.region)
+        roots = data.database_roots if data is not None else {}
+        return roots.get(self.database.certificate_authority)
 
     @model_validator(mode="after")
     def _parts_fit(self, info: ValidationInfo) -> Self:
@@ -231,3 +240,13 @@ def beyond_the_team_budget(budget: GpuBudget, quotas: Mapping[str, int]) -> Iter
             yield (
                 f"teams.{team}.gpu_quota: is {gpus}; aws.gpu_budget.per_team is {budget.per_team}"
             )
+
+
+def unverified(aws: AwsSettings, parts: Sequence[str]) -> Iterator[str]:
+    """What is missing for `parts`, each the key of its settings, to know the database by."""
+    if parts and aws.database_authorities is None:
+        yield (
+            f"aws.database.authorities: is missing, and {', '.join(parts)} verify the database's "
+            "certificate by it: name the bundle of the region, or of whoever keeps the database, "
+            "as PEM"
+        )

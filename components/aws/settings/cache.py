@@ -7,7 +7,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from components.aws.settings.database import DatabaseSettings
 from components.aws.settings.windows import window_problems
 from components.section import Name, Section
 
@@ -84,10 +83,8 @@ def long_cache_names(
     ]
 
 
-def problems_of_features(
-    cache: CacheSettings, database: DatabaseSettings, featured: Iterable[str]
-) -> Iterator[str]:
-    """What feature stores lack of what stands under them on AWS."""
+def problems_of_features(cache: CacheSettings, featured: Iterable[str]) -> Iterator[str]:
+    """What feature stores lack of a cache under them on AWS."""
     teams = [f"feature_store.teams.{team}" for team in featured]
     if not teams:
         return
@@ -95,9 +92,4 @@ def problems_of_features(
         yield (
             f"aws.cache.kind: is {cache.kind!r}, and {', '.join(teams)} needs a cache whose users "
             "are made here: say 'elasticache', or take the team out"
-        )
-    if database.authorities is None:
-        yield (
-            f"aws.database.authorities: is missing, and {', '.join(teams)} verifies the database's "
-            "certificate by it: name the bundle of the region, as PEM"
         )

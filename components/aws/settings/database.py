@@ -83,9 +83,9 @@ class DatabaseSettings(Section):
     )
     """Role → its databases; those of parts that each team has for itself come with the team."""
     authorities: Certificates | None = None
-    """PEM of who signs the database's certificate: for RDS the bundle of the region, from
-    ``https://truststore.pki.rds.amazonaws.com/<region>/<region>-bundle.pem``. Feature stores need
-    it."""
+    """PEM of who signs the database's certificate, for all that connect to it. The region's root
+    of `certificate_authority` where nothing is said and the database is made here; the bundle of a
+    region is at ``https://truststore.pki.rds.amazonaws.com/<region>/<region>-bundle.pem``."""
 
     def with_teams(self, part: str, teams: Iterable[str]) -> Self:
         """The same with a role and a database of that name for `part` of each of `teams`.
