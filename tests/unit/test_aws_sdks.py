@@ -38,4 +38,4 @@ def test_an_image_that_would_be_nobody_is_told(image: str, locked: str, said: st
 @pytest.mark.parametrize("fields", [{}, {"version": "1.0.0"}, {"read": "x", "unread": "y"}])
 def test_a_version_is_read_somewhere_or_said_to_be_unread(fields: dict[str, str]) -> None:
     with pytest.raises(ValidationError, match="has either version and read, or unread"):
-        Sdk(sdk="botocore", **fields)  # type: ignore[arg-type]
+        Sdk(sdk="botocore", **fields)

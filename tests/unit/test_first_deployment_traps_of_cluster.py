@@ -231,21 +231,20 @@ def signing_in(cluster: Cluster) -> Problems:
         (space,) = {one.namespace for one in cluster.on_it if one.name == name}
         images = {one["image"] for one in [*spec["containers"], *spec.get("initContainers", [])]}
         running.setdefault((str(space), spec["serviceAccountName"]), set()).update(images)
-    of_charts = set()
-    for one in cluster.of("Chart"):
-        for account, images in OF_CHARTS.get(one.inputs["name"], {}).items():
-            running.setdefault((str(one.namespace), account), set()).update(images)
-            of_charts.add((str(one.namespace), account))
+    of_charts = {
+        (str(one.namespace), account): brought
+        for one in cluster.of("Chart")
+        for account, brought in OF_CHARTS.get(one.inputs["name"], {}).items()
+    }
+    for who, brought in of_charts.items():
+        running.setdefault(who, set()).update(brought)
     locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", LOCK.read_text(), re.MULTILINE))
     for association in cluster.of("PodIdentityAssociation"):
-        account = (association.inputs["namespace"], association.inputs["serviceAccount"])
-        if account[0] in OF_THE_CLOUD and account not in running:
-            continue  # an add-on's, whose images are AWS's own
-        names = {
-            re.sub(r"[:@].*", "", image).rpartition("/")[2] for image in running.pop(account, ())
-        }
+        who = (association.inputs["namespace"], association.inputs["serviceAccount"])
+        images = running.pop(who, set())  # none of an add-on's, which are AWS's own
+        names = {re.sub(r"[:@].*", "", image).rpartition("/")[2] for image in images}
         yield from problems_of_sdks(sorted(names), locked)
-    for space, account in of_charts & running.keys():
+    for space, account in of_charts.keys() & running.keys():
         yield f"{account} in {space} has no identity: is the chart's account still called so?"
 
 
