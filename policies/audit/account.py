@@ -74,9 +74,7 @@ def clients() -> Clients:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ModuleNotFoundError as error:
-        raise AuditError(
-            "the audit needs boto3: pip install 'falaj-policies[aws,cli]'"
-        ) from error
+        raise AuditError("the audit needs boto3: pip install 'falaj-policies[aws,cli]'") from error
     # adaptive: slows down by itself where AWS throttles
     config = Config(
         retries={"mode": "adaptive", "max_attempts": 6}, connect_timeout=5, read_timeout=60
