@@ -226,7 +226,7 @@ def _resource(
 def _tell(rule: Configured, region: str, resource: Resource) -> Iterator[Told]:
     if rule.level == "disabled":
         return
-    for finding in rule.rule.judge_one(resource, rule.parameters):
+    for finding in rule.rule.judge_one(resource, rule.parameters) or ():
         yield Told(rule=rule.rule, level=rule.level, region=region, finding=finding)
 
 
@@ -290,7 +290,8 @@ def _judged(
         one = rules[name]
         if one.level == "disabled":
             continue
-        for finding in one.rule.judge(Stack(resources), one.parameters):
+        findings, _ = one.rule.judge(Stack(resources), one.parameters)
+        for finding in findings:
             region = regions.get(finding.resource.urn, WORLDWIDE)
             yield Told(rule=one.rule, level=one.level, region=region, finding=finding)
 

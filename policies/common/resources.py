@@ -293,12 +293,14 @@ _POSITION = re.compile(r"project:///(?P<file>[^\s#?]+)#(?P<line>[1-9]\d{0,8})(,\
 
 
 def _of_provider(provider: AnalyzerProviderResource) -> Resource:
-    return _told(type(provider), provider.SerializeToString())
+    return _told(provider.SerializeToString())
 
 
 @functools.lru_cache(maxsize=128)  # the engine tells of a provider with each of its resources
-def _told(kind: type[AnalyzerProviderResource], said: bytes) -> Resource:
-    provider = kind.FromString(said)
+def _told(said: bytes) -> Resource:
+    from pulumi.runtime.proto.analyzer_pb2 import AnalyzerProviderResource
+
+    provider = AnalyzerProviderResource.FromString(said)
     return Resource(
         type=provider.type,
         urn=provider.urn,
