@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from components.contract import CONTRACT_VERSION
@@ -9,7 +10,20 @@ from components.contract import CONTRACT_VERSION
 REGISTRY = "123456789012.dkr.ecr.me-central-1.amazonaws.com/falaj-dev"
 
 
-def on_a_cluster(kubeconfig: str = "to a cluster", **changes: Any) -> dict[str, Any]:
+SERVER = "https://cluster.dev.falaj.internal"
+KUBECONFIG = json.dumps(
+    {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "dev",
+        "contexts": [{"name": "dev", "context": {"cluster": "dev", "user": "dev"}}],
+        "clusters": [{"name": "dev", "cluster": {"server": SERVER}}],
+        "users": [{"name": "dev", "user": {}}],
+    }
+)
+
+
+def on_a_cluster(kubeconfig: str = KUBECONFIG, **changes: Any) -> dict[str, Any]:
     """Those of `dev` with the team `credit`."""
     outputs: dict[str, Any] = {
         "contract_version": CONTRACT_VERSION,

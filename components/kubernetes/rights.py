@@ -51,3 +51,8 @@ def account_in(account: kubernetes.core.v1.ServiceAccount, namespace: pulumi.Inp
         "name": account.metadata.name.apply(str),
         "namespace": namespace,
     }
+
+
+def group(name: str) -> Any:
+    """The people of a group of the identity provider as a subject."""
+    return {"kind": "Group", "name": name, "api_group": API_GROUP}

@@ -40,6 +40,8 @@ _SEEN: tuple[Rule, ...] = (
     _rule("policy", ("poddisruptionbudgets",), _READ),
     _rule("networking.k8s.io", ("networkpolicies",), _READ),
     _rule("discovery.k8s.io", ("endpointslices",), _READ),
+    # what a release says of itself
+    _rule("coordination.k8s.io", ("leases",), _READ),
     _rule("events.k8s.io", ("events",), _READ),
     _rule("metrics.k8s.io", ("pods",), _READ),
     _rule("ray.io", ("rayclusters", "rayjobs", "rayservices"), _READ),
@@ -77,18 +79,28 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
 """Developers train and try; operators keep what serves alive; neither can do the other's."""
 
 
-def may_split(split: str) -> tuple[Rule, ...]:
-    """What a release may do in its team's namespace: write the object `split` of its weights.
+def may_split(split: str, lease: str = "") -> tuple[Rule, ...]:
+    """What a release may do in its team's namespace: write the object `split` of its weights, and
+    the Lease `lease` that says who releases and what was done.
 
     RBAC cannot tie a creation to a name. A route of another name leads nowhere: the gateway takes
-    names from its own namespace alone (`edge`), and delegates only to the objects named there.
+    names from its own namespace alone (`edge`), and delegates only to the objects named there. A
+    Lease of another name is nobody's.
     """
+    kept = (
+        {
+            **_rule("coordination.k8s.io", ("leases",), ("get", "patch")),
+            "resourceNames": (lease,),
+        },
+        _rule("coordination.k8s.io", ("leases",), ("create",)),
+    )
     return (
         {
             **_rule("networking.istio.io", ("virtualservices",), ("get", "patch")),
             "resourceNames": (split,),
         },
         _rule("networking.istio.io", ("virtualservices",), ("create",)),
+        *(kept if lease else ()),
         *may_see_gateway(),
     )
 
@@ -98,6 +110,12 @@ def may_hand_in() -> tuple[Rule, ...]:
     return (_rule("ray.io", ("rayjobs",), ("create",)),)
 
 
-def may_see_gateway() -> tuple[Rule, ...]:
-    """What a release may do in the gateway's namespace too: see which pods are ready."""
-    return (_rule("discovery.k8s.io", ("endpointslices",), ("get", "list")),)
+def may_see_gateway(route: str = "") -> tuple[Rule, ...]:
+    """What a release may do in the gateway's namespace too: see which pods are ready, and the
+    platform's `route` that leads to its split.
+    """
+    seen = (_rule("discovery.k8s.io", ("endpointslices",), ("get", "list")),)
+    if not route:
+        return seen
+    named = _rule("networking.istio.io", ("virtualservices",), ("get",))
+    return (*seen, {**named, "resourceNames": (route,)})

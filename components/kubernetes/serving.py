@@ -34,7 +34,7 @@ from components.kubernetes.model_pods import (
     pod_spec,
     scaling,
 )
-from components.kubernetes.rights import right
+from components.kubernetes.rights import account_in, group, right
 from components.kubernetes.roles import Rule, may_see_gateway, may_split
 from components.kubernetes.serving_settings import (
     ModelSettings,
@@ -79,6 +79,8 @@ class ServingArgs:
     """More of the servers' environment; no secret."""
     kept: Kept | None = None
     """Where predictions are kept; `None` where none are."""
+    releasers: Sequence[str] = ()
+    """Groups of the identity provider whose people may release, besides the account of releases."""
     metrics_namespace: str = "monitoring"
     trust_domain: str = "cluster.local"
 
@@ -120,6 +122,8 @@ class Serving(pulumi.ComponentResource):
             "port": PORT,
             "gateway_namespace": args.door.namespace,
             "gateway_service": args.door.service,
+            "route": f"{args.team}.{args.workload}",
+            "role": owner.marker(args.workload),
         }
         self.release_account = owner.marker(args.workload)
         # who may speak to a server is said before there is one
@@ -131,7 +135,7 @@ class Serving(pulumi.ComponentResource):
             "route",
             NETWORKING,
             "VirtualService",
-            f"{args.team}.{args.workload}",
+            self.split["route"],
             model_routes.route(
                 ENGINES[args.settings.engine],
                 hosts=args.door.hosts,
@@ -277,7 +281,7 @@ class Serving(pulumi.ComponentResource):
         ]
 
     def _releases(self, split: str) -> None:
-        """The account of releases, and the two things that it may do."""
+        """The account of releases, what it may do, and the people who may as well."""
         args = self._args
         account = kubernetes.core.v1.ServiceAccount(
             f"{self._name}-release",
@@ -286,23 +290,21 @@ class Serving(pulumi.ComponentResource):
             automount_service_account_token=False,
             opts=self._child,
         )
-        subject: Any = {
-            "kind": "ServiceAccount",
-            "name": account.metadata.name.apply(str),
-            "namespace": args.team,
-        }
-        self._right("split", args.team, self.release_account, may_split(split), subject)
+        subjects = [account_in(account, args.team), *map(group, args.releasers)]
+        rules = may_split(split, self.release_account)
+        self._right("split", args.team, self.release_account, rules, subjects)
         name = f"{args.team}.{self.release_account}"
-        self._right("gateway", args.door.namespace, name, may_see_gateway(), subject)
+        rules = may_see_gateway(self.split["route"])
+        self._right("gateway", args.door.namespace, name, rules, subjects)
 
     def _right(
-        self, noun: str, namespace: str, name: str, rules: tuple[Rule, ...], subject: Any
+        self, noun: str, namespace: str, name: str, rules: tuple[Rule, ...], subjects: list[Any]
     ) -> None:
         right(
             f"{self._name}-{noun}-role",
             self._metadata(name, namespace=namespace),
             rules,
-            [subject],
+            subjects,
             self._child,
         )
 

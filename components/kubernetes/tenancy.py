@@ -16,9 +16,8 @@ import pulumi_kubernetes as kubernetes
 
 from components.kubernetes import owner
 from components.kubernetes.flows import AMBIENT, IN_MESH, TEAM, TENANCY, Addresses, policies
-from components.kubernetes.pod_parts import API_GROUP
 from components.kubernetes.quantities import mib
-from components.kubernetes.rights import right
+from components.kubernetes.rights import group, right
 from components.kubernetes.roles import ROLES, RULES
 from components.kubernetes.settings import TeamQuota
 
@@ -111,10 +110,7 @@ class Team(pulumi.ComponentResource):
                 f"{name}-{role}",
                 _metadata(f"falaj-{role}", self.namespace),
                 RULES[role],
-                [
-                    {"kind": "Group", "name": group, "api_group": API_GROUP}
-                    for group in getattr(args.quota.groups, role)
-                ],
+                [group(one) for one in getattr(args.quota.groups, role)],
                 child,
             )
         self.register_outputs({"namespace": self.namespace})

@@ -23,6 +23,7 @@ import pulumi_kubernetes as kubernetes
 from components.contract import ClusterTarget, ContractError, PlatformOutputs, TeamOutputs
 from components.kubernetes import model_routes, owner
 from components.kubernetes.code_location import CodeLocation, CodeLocationArgs
+from components.kubernetes.kubeconfig import Kubeconfig, KubeconfigError
 from components.kubernetes.model_pods import Kept
 from components.kubernetes.pools import Pool
 from components.kubernetes.ray_pods import (
@@ -48,7 +49,7 @@ from components.kubernetes.workload_watch import WorkloadWatch, WorkloadWatchArg
 from components.mlflow_server.grants import name_of
 
 REGISTERED_NAME = "FALAJ_REGISTERED_NAME"
-RAY_ADDRESS, STATE = "RAY_API_SERVER_ADDRESS", "FALAJ_STATE"
+RAY_ADDRESS, STATE, SPLIT = "RAY_API_SERVER_ADDRESS", "FALAJ_STATE", "FALAJ_SPLIT"
 """Variables of `workloads.delivery.connection`."""
 CAPTURE_KEY = "capture-key"
 """A generated secret of each team."""
@@ -100,8 +101,10 @@ class ClusterWorkload(pulumi.ComponentResource):
         self._child = pulumi.ResourceOptions(parent=self, provider=provider)
         self._told = _variables(args)
         self.variables = {**self._told}
+        if (shared := self._team.shared_ray_address) is not None:
+            self.variables[RAY_ADDRESS] = shared
         try:
-            Serving(
+            serving = Serving(
                 f"{name}-serving",
                 ServingArgs(
                     environment=platform.environment,
@@ -117,10 +120,13 @@ class ClusterWorkload(pulumi.ComponentResource):
                     model=settings.model,
                     variables={REGISTERED_NAME: self._told[REGISTERED_NAME]},
                     kept=self._kept(),
+                    releasers=settings.releasers,
                     metrics_namespace=target.metrics_namespace,
                 ),
                 self._child,
             )
+            # for whoever releases; what trains in the cluster may not
+            self.variables[SPLIT] = _split(platform, serving.split)
             if settings.retraining is not None:
                 self._retraining(settings.retraining)
         except (RayJobError, ValueError) as error:
@@ -288,6 +294,17 @@ class ClusterWorkload(pulumi.ComponentResource):
                 "app.kubernetes.io/managed-by": "pulumi",
             },
         }
+
+
+def _split(platform: PlatformOutputs, split: dict[str, Any]) -> str:
+    """What a release is told: the object of its weights, and which cluster it is in. How it gets
+    into that, and as whom, is the business of whoever runs it.
+    """
+    try:
+        server = Kubeconfig.of(platform.kubeconfig or "").server
+    except KubeconfigError as error:
+        raise ContractError(f"the platform {platform.environment}: {error}") from error
+    return json.dumps({"server": server, **split}, sort_keys=True)
 
 
 def _variables(args: ClusterWorkloadArgs) -> dict[str, str]:

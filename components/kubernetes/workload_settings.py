@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 
 from components.contract import PlatformOutputs
 from components.kubernetes.serving_settings import ModelSettings
-from components.kubernetes.settings import TeamQuota
+from components.kubernetes.settings import Group, TeamQuota
 from components.kubernetes.training_settings import Demand, RayHead, RayWorkers, over_quota
 from components.section import Name, Section
 
@@ -46,6 +46,9 @@ class WorkloadSettings(Section):
     model: ModelSettings = ModelSettings()
     """The servers of each of its two slots."""
     retraining: Retraining | None = None
+    releasers: tuple[Group, ...] = ()
+    """Groups of the identity provider whose people may release the workload and take it back. They
+    need what `falaj release` asks besides: the registry and Prometheus."""
 
 
 def problems_of_workload(

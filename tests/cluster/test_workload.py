@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,10 @@ from platform_outputs import REGISTRY
 
 from components.kubernetes import owner
 from stacks.environment import ROOT
+from workloads.delivery.connection import Connection
 from workloads.delivery.hand_in import HandInError, hand_in
+from workloads.delivery.place import ledger_of, traffic_of
+from workloads.delivery.traffic import GatewayDownError
 
 LAYER = f"""
 import os
@@ -192,6 +196,31 @@ def test_its_schedule_hands_in_a_job_that_the_cluster_takes(
     assert name.startswith("credit-risk-retraining-")
     thing["metadata"]["name"] = name
     api.delete(thing, seconds=60)
+
+
+def test_its_stack_says_what_a_release_needs_and_an_update_in_between_changes_no_weight(
+    workload: Program,
+    cluster: ControlPlane,
+    succeed: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = workload.stack.pulumi("stack", "output", "--json", "--show-secrets")
+    variables = json.loads(told.stdout)["variables"]
+    way = tmp_path / "kubeconfig"
+    way.write_text(cluster.kubeconfig_for("system:serviceaccount:credit:credit-risk-release"))
+    monkeypatch.setenv("KUBECONFIG", str(way))
+    connection = Connection.from_variables(variables | {"FALAJ_STATE": str(tmp_path / "state")})
+    split, kept = traffic_of(connection), ledger_of(connection)
+    with kept.exclusive():
+        kept.append({"phase": "started"})
+        with pytest.raises(GatewayDownError):  # no gateway runs here
+            split.set_weights({"a": 90, "b": 10})
+
+    succeed(workload.up("--refresh"))
+
+    assert split.weights() == {"a": 90, "b": 10}
+    assert kept.lines() == [{"phase": "started"}]
 
 
 def test_a_project_of_the_team_runs_a_job_there(

@@ -44,6 +44,17 @@ OF_RELEASES = (
 )
 """Set where `falaj release` moves the traffic; a job that trains on a cluster has them not."""
 
+SPLIT = "FALAJ_SPLIT"
+"""Set in place of the last four of `OF_RELEASES` where a workload is released to a cluster: JSON of
+what a `MeshRoute` is made of, and the address of the cluster's `server`."""
+
+_TRAINING_ALONE = ("RAY_API_SERVER_ADDRESS", "FALAJ_STATE")
+"""Of `VARIABLES`, those that a release to a cluster does without."""
+
+_BY_WAY = ("MLFLOW_TRACKING_URI", "FALAJ_METRICS_URL")
+"""Addresses inside a cluster: whoever comes another way there, such as a forwarded port, sets
+them."""
+
 REGISTERED_NAME = "FALAJ_REGISTERED_NAME"
 """Set where MLflow tells teams apart by the names of what they have: `registered_name`."""
 
@@ -83,7 +94,7 @@ class Connection:
     metrics_url: str
     orchestrator_url: str
     slots: dict[str, list[str]]
-    """Slot → URL of each of its workers."""
+    """Slot → URL of each of its workers; none of a cluster's pods."""
     traffic_weights: Path
     traffic_socket: Path
     traffic_backend: str
@@ -96,29 +107,33 @@ class Connection:
     storage_options: dict[str, str] = field(repr=False, default_factory=dict)
     """For `deltalake`; empty for a local path."""
     variables: dict[str, str] = field(repr=False, default_factory=dict)
+    split: dict[str, Any] = field(default_factory=dict)
+    """Of a cluster, as `SPLIT` says; empty where the local gateway splits."""
 
     @classmethod
     def from_variables(cls, variables: Mapping[str, str]) -> Self:
         """Reads the variables of an environment. Raises `NotUpError` naming all that are missing,
         `DeliveryError` naming one that cannot be read.
         """
-        missing = [name for name in VARIABLES if not variables.get(name)]
-        if missing:
+        if missing := _missing(variables):
             raise NotUpError(
                 f"the workload's environment lacks {', '.join(missing)}: run `make up`"
             )
-        state = Path(variables["FALAJ_STATE"])
+        split = _json(variables, SPLIT, dict, "{}")
+        state = _state(variables)
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         return cls(
             environment=variables["FALAJ_ENVIRONMENT"],
             workload=variables["FALAJ_WORKLOAD"],
             tracking_uri=variables["MLFLOW_TRACKING_URI"].rstrip("/"),
             data_uri=variables["FALAJ_DATA_URI"].rstrip("/"),
-            ray_address=variables["RAY_API_SERVER_ADDRESS"].rstrip("/"),
+            ray_address=variables.get("RAY_API_SERVER_ADDRESS", "").rstrip("/"),
             endpoint=variables["FALAJ_ENDPOINT"].rstrip("/"),
             metrics_url=variables.get("FALAJ_METRICS_URL", "").rstrip("/"),
             orchestrator_url=variables.get("FALAJ_ORCHESTRATOR_URL", "").rstrip("/"),
-            slots=_json(variables, "FALAJ_SLOTS", dict, "{}"),
+            slots=_json(variables, "FALAJ_SLOTS", dict, "{}")
+            or {slot: [] for slot in split.get("slots", ())},
+            split=split,
             traffic_weights=Path(variables.get("FALAJ_TRAFFIC_WEIGHTS", "")),
             traffic_socket=Path(variables.get("FALAJ_TRAFFIC_SOCKET", "")),
             traffic_backend=variables.get("FALAJ_TRAFFIC_BACKEND", ""),
@@ -135,13 +150,21 @@ class Connection:
         """What its MLflow experiment and its registered model are called."""
         return registered_name(self.workload, self.variables)
 
+    @property
+    def series(self) -> str:
+        """The labels that Prometheus knows its servers by: teams may call workloads the same."""
+        team = f'namespace="{self.split["namespace"]}",' if self.split else ""
+        return f'{team}workload="{self.workload}"'
+
     def require_releases(self) -> None:
         """Raises `NotUpError` where the traffic is not moved from here, naming what is missing."""
-        missing = [name for name in OF_RELEASES if not self.variables.get(name)]
+        wanted = ("FALAJ_METRICS_URL",) if self.split else OF_RELEASES
+        missing = [name for name in wanted if not self.variables.get(name)]
         if missing:
             raise NotUpError(
                 f"{self.workload} is not released from here: its environment lacks "
-                f"{', '.join(missing)}; locally: run `make up`"
+                f"{', '.join(missing)}; locally: run `make up`; on a cluster `falaj release` runs "
+                f"with the variables of the workload's stack, {SPLIT} among them"
             )
 
     def table_uri(self, table: str) -> str:
@@ -172,10 +195,13 @@ def connect(workload: str, environment: str = "local") -> Connection:
             f"{workload!r} in {environment!r}: names are lower-case letters, digits and hyphens"
         )
     present = os.environ.get("FALAJ_WORKLOAD"), os.environ.get("FALAJ_ENVIRONMENT")
-    if present == (workload, environment) and all(os.environ.get(name) for name in VARIABLES):
+    if present == (workload, environment) and not _missing(os.environ):
         variables = dict(os.environ)
     else:
         variables = _stack_variables(workload, environment)
+        if variables.get(SPLIT):
+            given = {name: os.environ[name] for name in _BY_WAY if os.environ.get(name)}
+            variables = {**variables, **given}
     connection = Connection.from_variables(variables)
     os.environ.update(variables)
     return connection
@@ -202,6 +228,20 @@ def _stack_variables(workload: str, environment: str) -> dict[str, str]:
         return {str(name): str(value) for name, value in variables.items()}
     except (ValueError, KeyError, AttributeError) as error:
         raise NotUpError(f"{not_up} (stack {stack} has no output `variables`)") from error
+
+
+def _missing(variables: Mapping[str, str]) -> list[str]:
+    """The names of `VARIABLES` that are not set and have to be."""
+    spared = _TRAINING_ALONE if variables.get(SPLIT) else ()
+    return [name for name in VARIABLES if not variables.get(name) and name not in spared]
+
+
+def _state(variables: Mapping[str, str]) -> Path:
+    """What a stack on a cluster does not say: a folder of whoever asks."""
+    if said := variables.get("FALAJ_STATE"):
+        return Path(said)
+    name = f"{variables['FALAJ_WORKLOAD']}.{variables['FALAJ_ENVIRONMENT']}"
+    return PROJECT.parent / ".state" / "workloads" / name
 
 
 def _storage_options(variables: Mapping[str, str]) -> dict[str, str]:

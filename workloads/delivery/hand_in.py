@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from workloads.delivery.api_server import client_of_pod
 from workloads.delivery.errors import DeliveryError
-from workloads.delivery.mesh import client_of_pod
 
 
 class HandInError(DeliveryError):

@@ -105,7 +105,7 @@ class PrometheusJudge:
     ) -> None:
         """`champion` is what `candidate` is compared with."""
         self._url = connection.metrics_url
-        self._workload = connection.workload
+        self._whose = connection.series
         self._rollout = rollout
         self._candidate, self._champion = candidate, champion
 
@@ -118,7 +118,7 @@ class PrometheusJudge:
             seen = (
                 f"count(count by (instance) (falaj_requests_total{{{self._who(self._candidate)}}}))"
             )
-            place = f'workload="{self._workload}",slot="{self._candidate.slot}"'
+            place = f'{self._whose},slot="{self._candidate.slot}"'
             if not ask(self._url, f"{seen} >= (count(up{{{place}}} == 1) or vector(1))"):
                 return f"the metrics of version {self._candidate.version} are not scraped yet"
             if percent < 100:
@@ -146,10 +146,10 @@ class PrometheusJudge:
         return judge(self._rollout, candidate, champion, seconds)
 
     def _who(self, seat: Seat) -> str:
-        return selector(self._workload, seat)
+        return selector(self._whose, seat)
 
     def _figures(self, seat: Seat, seconds: int, offset_seconds: int = 0) -> Figures:
-        return figures(self._url, self._workload, seat, seconds, offset_seconds)
+        return figures(self._url, self._whose, seat, seconds, offset_seconds)
 
 
 def judge(rollout: Rollout, candidate: Figures, champion: Figures, seconds: float) -> Verdict:
@@ -223,20 +223,21 @@ def _count(found: Figures) -> str:
     return f"{found.requests:.0f}" if math.isfinite(found.requests) else "no count"
 
 
-def selector(workload: str, seat: Seat) -> str:
-    """The labels of a version's metrics, as PromQL selects them."""
-    return f'workload="{workload}",slot="{seat.slot}",version="{seat.version}"'
+def selector(whose: str, seat: Seat) -> str:
+    """The labels of a version's metrics, as PromQL selects them; `whose` are the workload's."""
+    return f'{whose},slot="{seat.slot}",version="{seat.version}"'
 
 
-def figures(url: str, workload: str, seat: Seat, seconds: int, offset_seconds: int = 0) -> Figures:
-    """What `seat` did in the `seconds` that ended `offset_seconds` ago.
+def figures(url: str, whose: str, seat: Seat, seconds: int, offset_seconds: int = 0) -> Figures:
+    """What `seat` of the workload with the labels `whose` did in the `seconds` that ended
+    `offset_seconds` ago.
 
     Raises `NotUpError` when the Prometheus at `url` does not answer.
     """
     over = f"[{seconds}s]" + (f" offset {offset_seconds}s" if offset_seconds else "")
     expression = " or ".join(
         f'label_replace({query}, "figure", "{name}", "", "")'
-        for name, query in queries(selector(workload, seat), over).items()
+        for name, query in queries(selector(whose, seat), over).items()
     )
     found = ask(url, expression)
     known = {entry["metric"].get("figure"): float(entry["value"][1]) for entry in found}

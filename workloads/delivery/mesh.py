@@ -16,17 +16,15 @@ missing leaves out the one rule that names it.
 from __future__ import annotations
 
 import json
-import os
 import re
-import ssl
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 
+from workloads.delivery.api_server import DownError, RefusedError, ask
 from workloads.delivery.errors import NotUpError
 from workloads.delivery.traffic import WHOLE, GatewayDownError, TrafficError, whole_split
 
@@ -35,8 +33,6 @@ BUCKET_HEADER = "x-falaj-bucket"
 SLOT_HEADER = "x-falaj-slot"
 """On each answer: the slot that gave it."""
 FIELD_MANAGER = "falaj-release"
-_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_TIMEOUT_SECONDS = 10.0
 
 
 class ClusterDownError(TrafficError, NotUpError):
@@ -65,6 +61,11 @@ class MeshRoute:
     gateway_namespace: str
     gateway_service: str
     """In front of the gateway's own pods."""
+    route: str = ""
+    """The platform's route in the gateway's namespace, which delegates to the object."""
+    role: str = ""
+    """The Role that gives the right to write the object; that of the gateway's namespace is called
+    ``<namespace>.<role>``."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError` unless there are two slots, each with a Service of its own."""
@@ -89,8 +90,7 @@ class MeshTrafficSplit:
 
     def __init__(self, client: httpx.Client, route: MeshRoute) -> None:
         """`client` reaches the API server at its base URL, as whoever may write the object."""
-        self._client = client
-        self._route = route
+        self.client, self.route = client, route
         space = f"/apis/networking.istio.io/v1/namespaces/{route.namespace}"
         self._path = f"{space}/virtualservices/{route.name}"
 
@@ -107,7 +107,7 @@ class MeshTrafficSplit:
         Raises `ClusterDownError`, and `GatewayDownError` when the object is written and the gateway
         has no pod that is ready.
         """
-        split = whole_split(weights, self._route.slots)
+        split = whole_split(weights, self.route.slots)
         try:
             copied = self.mirror()
         except _StrangeError:  # what somebody wrote by hand must not stand in the way of a rollback
@@ -145,9 +145,13 @@ class MeshTrafficSplit:
     def ready(self) -> dict[str, bool]:
         """See `TrafficSplit`: whether a pod of the slot is ready. Raises `ClusterDownError`."""
         return {
-            slot: self._has_ready_pod(self._route.namespace, service)
-            for slot, service in self._route.slots.items()
+            slot: self._has_ready_pod(self.route.namespace, service)
+            for slot, service in self.route.slots.items()
         }
+
+    def pods(self, slot: str) -> list[bool]:
+        """Whether each pod of `slot` is ready. Raises `ClusterDownError`."""
+        return self._pods(self.route.namespace, self.route.slots[slot])
 
     # -- the object ----------------------------------------------------------------------------
 
@@ -156,16 +160,17 @@ class MeshTrafficSplit:
             "apiVersion": "networking.istio.io/v1",
             "kind": "VirtualService",
             "metadata": {
-                "name": self._route.name,
-                "namespace": self._route.namespace,
+                "name": self.route.name,
+                "namespace": self.route.namespace,
                 "labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER},
             },
             # neither hosts nor gateways: those of the route that delegates to it hold
             "spec": {
-                "exportTo": [self._route.gateway_namespace],
+                "exportTo": [self.route.gateway_namespace],
                 "http": self._rules(split, copied),
             },
         }
+        self._require_route()
         taken = self._ask(
             "PATCH",
             self._path,
@@ -177,7 +182,7 @@ class MeshTrafficSplit:
         running = self._weights_of(taken)
         if running != split:
             raise TrafficError(f"{self._name} holds {running} although it was told {dict(split)}")
-        route = self._route
+        route = self.route
         if not self._has_ready_pod(route.gateway_namespace, route.gateway_service):
             raise GatewayDownError(
                 f"the gateway {route.gateway_namespace}/{route.gateway_service} has no pod that is "
@@ -190,9 +195,9 @@ class MeshTrafficSplit:
         A request that came by no bucket, which takes a gateway without its filter, so meets the
         bigger one, always the same.
         """
-        first, second = self._route.slots
+        first, second = self.route.slots
         buckets = {first: range(split[first]), second: range(split[first], WHOLE)}
-        smaller, bigger = sorted(self._route.slots, key=lambda slot: (split[slot], slot == first))
+        smaller, bigger = sorted(self.route.slots, key=lambda slot: (split[slot], slot == first))
         rules = []
         for slot in (smaller, bigger) if split[smaller] else (bigger,):
             rule: dict[str, Any] = {
@@ -215,16 +220,16 @@ class MeshTrafficSplit:
         return rules
 
     def _destination(self, slot: str) -> dict[str, Any]:
-        return {"host": self._route.host(slot), "port": {"number": self._route.port}}
+        return {"host": self.route.host(slot), "port": {"number": self.route.port}}
 
     def _weights_of(self, thing: Any) -> dict[str, int]:
         """How many of the 100 buckets each slot has in an object."""
         if thing is None:
-            first, second = self._route.slots
+            first, second = self.route.slots
             return {first: WHOLE, second: 0}
         rules = _rules(thing)
         counted = Counter(self._slot_of_bucket(rules, f"{place:02d}") for place in range(WHOLE))
-        return {slot: counted[slot] for slot in self._route.slots}
+        return {slot: counted[slot] for slot in self.route.slots}
 
     def _slot_of_bucket(self, rules: list[Any], bucket: str) -> str:
         """The first rule that fits decides, as in Istio."""
@@ -247,19 +252,19 @@ class MeshTrafficSplit:
 
     def _slot_at(self, target: Any) -> str:
         host = target.get("destination", {}).get("host")
-        for slot in self._route.slots:
-            if host == self._route.host(slot):
+        for slot in self.route.slots:
+            if host == self.route.host(slot):
                 return slot
         raise self._strange(f"it leads to {host}")
 
     @property
     def _name(self) -> str:
-        return f"VirtualService {self._route.namespace}/{self._route.name}"
+        return f"VirtualService {self.route.namespace}/{self.route.name}"
 
     def _strange(self, what: str) -> _StrangeError:
         return _StrangeError(
             f"{self._name} is not as a release writes it: {what}; delete it and all traffic goes "
-            f"to slot {next(iter(self._route.slots))}; the next split that is set replaces it"
+            f"to slot {next(iter(self.route.slots))}; the next split that is set replaces it"
         )
 
     # -- the API server --------------------------------------------------------------------------
@@ -269,31 +274,63 @@ class MeshTrafficSplit:
         return self._ask("GET", self._path, may_lack=True)
 
     def _has_ready_pod(self, namespace: str, service: str) -> bool:
+        return any(self._pods(namespace, service))
+
+    def _pods(self, namespace: str, service: str) -> list[bool]:
+        """Whether each pod behind a Service is ready; those that end are left out."""
         listed = self._ask(
             "GET",
             f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
             params={"labelSelector": f"kubernetes.io/service-name={service}"},
         )
-        return any(
-            # a condition that is not set counts as true (discovery.k8s.io/v1, EndpointConditions)
-            endpoint.get("conditions", {}).get("ready", True)
+        conditions = [
+            endpoint.get("conditions", {})
             for piece in listed["items"]
             for endpoint in piece.get("endpoints") or ()
-        )
+        ]
+        # one that is not set counts as true (discovery.k8s.io/v1, EndpointConditions)
+        return [one.get("ready", True) for one in conditions if not one.get("terminating", False)]
+
+    def _role_for(self, path: str) -> str:
+        """The Role that gives the right to ask for `path`; of two, one in each namespace."""
+        route = self.route
+        if not route.role:
+            return ""
+        if f"/namespaces/{route.gateway_namespace}/" in path:
+            return f"{route.gateway_namespace}/{route.namespace}.{route.role}"
+        return f"{route.namespace}/{route.role}"
+
+    def _require_route(self) -> None:
+        """Raises `TrafficError` where nothing would lead to the object."""
+        route = self.route
+        if not route.route:
+            return
+        space = f"/apis/networking.istio.io/v1/namespaces/{route.gateway_namespace}"
+        if self._ask("GET", f"{space}/virtualservices/{route.route}", may_lack=True) is None:
+            raise TrafficError(
+                f"{self._name}: the platform's route {route.gateway_namespace}/{route.route}, "
+                "which leads to it, is not there, so that no request would follow the split: "
+                "deploy the workload's stack (pulumi -C workloads up)"
+            )
 
     def _ask(self, method: str, path: str, *, may_lack: bool = False, **more: Any) -> Any:
         try:
-            answer = self._client.request(method, path, **more)
-        except httpx.TransportError as error:
+            return ask(
+                self.client,
+                method,
+                path,
+                what=self._name,
+                role=self._role_for(path),
+                may_lack=may_lack,
+                **more,
+            )
+        except DownError as error:
             raise ClusterDownError(
-                f"the API server does not answer at {self._client.base_url} ({error!r}); the "
-                f"gateways keep the split that they have, and what {self._name} holds is not known"
+                f"{error}; the gateways keep the split that they have, and what {self._name} "
+                "holds is not known"
             ) from error
-        if answer.status_code == httpx.codes.NOT_FOUND and may_lack and _is_object(answer):
-            return None
-        if not answer.is_success:
-            raise TrafficError(f"{self._name}: {method} {path} is refused: {_message(answer)}")
-        return answer.json()
+        except RefusedError as error:
+            raise TrafficError(str(error)) from error
 
 
 def pattern(buckets: range) -> str:
@@ -306,53 +343,5 @@ def pattern(buckets: range) -> str:
     return "|".join(terms)
 
 
-def client_of_pod() -> httpx.Client:
-    """A client for the API server of the cluster that this process runs in, as its own account.
-
-    Raises `NotUpError` outside of a cluster, or where the pod has no token.
-    """
-    host, port = (os.environ.get(f"KUBERNETES_SERVICE_{end}") for end in ("HOST", "PORT"))
-    try:
-        trusted = ssl.create_default_context(cafile=str(_ACCOUNT / "ca.crt"))
-        if not host or not port:
-            raise FileNotFoundError("KUBERNETES_SERVICE_HOST")
-    except OSError as error:
-        raise NotUpError(
-            f"no cluster is around this process, or its pod has no token ({error})"
-        ) from error
-    address = f"[{host}]" if ":" in host else host
-    return httpx.Client(
-        base_url=f"https://{address}:{port}",
-        verify=trusted,
-        auth=_AccountToken(),
-        timeout=_TIMEOUT_SECONDS,
-        trust_env=False,
-    )
-
-
-class _AccountToken(httpx.Auth):
-    """The token of the pod's account, read for each request: the kubelet renews it in place."""
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
-        token = (_ACCOUNT / "token").read_text().strip()
-        request.headers["Authorization"] = f"Bearer {token}"
-        yield request
-
-
 def _rules(thing: Any) -> list[Any]:
     return list(thing.get("spec", {}).get("http") or ())
-
-
-def _is_object(answer: httpx.Response) -> bool:
-    """Whether it is the object that lacks, and not its kind."""
-    try:
-        return bool(answer.json().get("details", {}).get("name"))
-    except (ValueError, AttributeError):
-        return False
-
-
-def _message(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"{answer.status_code}: {answer.text[:200]}"

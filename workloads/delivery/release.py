@@ -25,36 +25,27 @@ to go to.
 
 from __future__ import annotations
 
-import getpass
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
-from workloads.delivery import files, registry
+from workloads.delivery import registry, servers
 from workloads.delivery.connection import Connection
 from workloads.delivery.errors import BusyError, DeliveryError, NotUpError
 from workloads.delivery.judge import Judge, PrometheusJudge, Seat, Verdict
+from workloads.delivery.ledger import me
+from workloads.delivery.mesh import ClusterDownError
+from workloads.delivery.place import ledger_of, servers_of, traffic_of
 from workloads.delivery.replay import Applications, Replay
 from workloads.delivery.slot import alias_of
 from workloads.delivery.spec import Rollout
-from workloads.delivery.traffic import WHOLE, GatewayDownError, GatewayTrafficSplit, TrafficSplit
+from workloads.delivery.traffic import WHOLE, GatewayDownError, TrafficSplit
 
 Progress = Callable[[str], None]
 
-JOURNAL = "releases.jsonl"
-VERDICT = "verdict.json"
-"""What the judge of the running release, or of the last one, said last."""
-
-_REQUEST = "rollback.request"
-"""Asks a release that runs to take its version back."""
-_LOAD_SECONDS = 120
-_READY_SECONDS = 60
 _STOP_SECONDS = 30
 _PROBE_SECONDS = 2.0
 _UNREADY_SECONDS = 5.0
@@ -114,16 +105,6 @@ class Standing:
         return next(slot for slot in sorted(self.slots) if slot != self.live)
 
 
-def traffic_of(connection: Connection) -> GatewayTrafficSplit:
-    """The split of the workload's live traffic. Raises `NotUpError` where it is not moved from
-    here.
-    """
-    connection.require_releases()
-    return GatewayTrafficSplit(
-        connection.traffic_weights, connection.traffic_socket, connection.traffic_backend
-    )
-
-
 def standing(connection: Connection, traffic: TrafficSplit) -> Standing:
     """Which version is where now. Raises `NotUpError` when registry or gateway cannot say."""
     aliases = _aliases(connection)
@@ -153,8 +134,8 @@ def release(
     load, `TakenBackError` when it was judged badly; the champion then serves as before. Raises
     `BusyError` while another release runs.
     """
-    with _exclusive(connection):
-        (connection.state / _REQUEST).unlink(missing_ok=True)
+    with ledger_of(connection).exclusive():
+        ledger_of(connection).forget_asked()
         split = traffic or traffic_of(connection)
         _end_rollback(connection, split, progress)
         now = standing(connection, split)
@@ -173,7 +154,7 @@ def release(
             _point(connection, target, now.slots[target])
             journal.note("failed", slot=target, reason=str(error))
             # one worker may have loaded what another could not
-            _unload(connection, target, progress)
+            servers_of(connection).unload(target, progress)
             raise
         if now.champion in (None, number):
             if split.weights()[target] < WHOLE:
@@ -211,23 +192,23 @@ def rollback(
     nothing to go back to, `BusyError` while a release loads a version that has no traffic yet.
     """
     split = traffic or traffic_of(connection)
-    request = connection.state / _REQUEST
+    ledger = ledger_of(connection)
     try:
-        with _exclusive(connection):
+        with ledger.exclusive():
             return _roll_back(connection, split, progress)
     except BusyError:
-        files.write_json(request, {"by": getpass.getuser(), "at": _now()})
+        ledger.ask_back()
         progress("a release is running: asking it to take its version back")
-    with _exclusive(connection, _STOP_SECONDS):
-        if not request.exists():  # it was heard, and done
+    with ledger.exclusive(_STOP_SECONDS):
+        if ledger.asked() is None:  # it was heard, and done
             return _end_rollback(connection, split, progress) or _last_rollback(connection)
-        request.unlink()
+        ledger.forget_asked()
         return _roll_back(connection, split, progress)
 
 
 def settle(connection: Connection, progress: Progress) -> None:
     """Ends a rollback that moved the traffic and could not tell the registry, if there is one."""
-    with _exclusive(connection):
+    with ledger_of(connection).exclusive():
         _end_rollback(connection, traffic_of(connection), progress)
 
 
@@ -242,16 +223,7 @@ def unrecorded(connection: Connection) -> dict[str, Any] | None:
 
 def history(connection: Connection) -> list[dict[str, Any]]:
     """The journal's lines, oldest first; a line that a kill cut short is left out."""
-    path = connection.state / JOURNAL
-    if not path.exists():
-        return []
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            continue
-    return lines
+    return ledger_of(connection).lines()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,7 +319,7 @@ def _judged(way: _Way, percent: int) -> Verdict:
             reason = f"no verdict within {limit} s: {verdict.reason}"
             verdict = Verdict("back", reason, verdict.candidate, verdict.champion)
         shown = {"at": _now(), "version": way.candidate.version, "step": percent}
-        files.write_json(way.connection.state / VERDICT, shown | verdict.record())
+        ledger_of(way.connection).show(shown | verdict.record())
         if verdict.decision != "wait":
             return verdict
         way.progress(f"{way.name} at {percent} %: {verdict.reason}")
@@ -355,18 +327,17 @@ def _judged(way: _Way, percent: int) -> Verdict:
 
 
 def _is_ready(way: _Way) -> bool:
-    """Whether the candidate is ready, as far as a gateway that is up can say."""
+    """Whether the candidate is ready, as far as a gateway or cluster that is up can say."""
     try:
         return way.split.ready().get(way.candidate.slot, False)
-    except GatewayDownError:
+    except (GatewayDownError, ClusterDownError):
         return True
 
 
 def _asked_to_stop(connection: Connection) -> Verdict | None:
-    request = connection.state / _REQUEST
-    if not request.exists():
+    asked = ledger_of(connection).asked()
+    if asked is None:
         return None
-    asked = files.read_json(request) or {}
     return Verdict("back", f"{asked.get('by', 'somebody')} asked for a rollback")
 
 
@@ -417,7 +388,7 @@ def _move_back(
     """Traffic first, which needs no registry; what is left is told when it answers."""
     journal = _Journal(connection, "rollback", plan.number, plan.leaving)
     journal.note("started", slot=plan.keeper, reason=plan.reason)
-    if not _serves(connection, plan.keeper, plan.number):
+    if not servers_of(connection).serves(plan.keeper, plan.number):
         try:
             _load(connection, split, plan.keeper, plan.number, progress)
         except DeliveryError as error:
@@ -429,7 +400,7 @@ def _move_back(
         progress(str(error))  # it starts with the new split
     journal.note("moved", slot=plan.keeper, weights=dict(split.weights()))
     progress(f"version {plan.number} in slot {plan.keeper} has all traffic again")
-    (connection.state / _REQUEST).unlink(missing_ok=True)
+    ledger_of(connection).forget_asked()
     if not _registry_answers(connection):
         progress("the registry does not answer; the next rollback or release tells it")
         return journal.record(plan.keeper, dict(split.weights()), recorded=False)
@@ -437,7 +408,7 @@ def _move_back(
     if plan.leaving is not None:
         _tag(connection, plan.leaving, registry.TAG_ROLLED_BACK)
     _point(connection, plan.leaver, None)
-    _unload(connection, plan.leaver, progress)
+    servers_of(connection).unload(plan.leaver, progress)
     return journal.finish(slot=plan.keeper, weights=dict(split.weights()))
 
 
@@ -457,31 +428,9 @@ def _plan_of_journal(connection: Connection, split: TrafficSplit) -> _Plan:
         plan = _Plan(other, last["previous"], slot, last["version"])
     else:
         raise NotUpError(f"{down}, and the journal knows nothing to go back to")
-    if not _serves(connection, plan.keeper, plan.number):
+    if not servers_of(connection).serves(plan.keeper, plan.number):
         raise NotUpError(f"{down}, and slot {plan.keeper} does not hold version {plan.number}")
     return plan
-
-
-def _serves(connection: Connection, slot: str, number: int) -> bool:
-    """Whether `slot` answers with version `number` now, and with no other.
-
-    A worker that is down or hangs does not count: what is left answers until it is back, and the
-    registry makes it load the same version.
-    """
-    with ThreadPoolExecutor() as pool:
-        found = set(pool.map(_version_at, connection.slots[slot])) - {None}
-    return found == {str(number)}
-
-
-def _version_at(url: str) -> str | None:
-    """The version that the worker at `url` answers with, `None` when it does not answer."""
-    import httpx
-
-    try:
-        answer = httpx.get(f"{url}/ready", timeout=_PROBE_SECONDS)
-        return str(answer.json().get("version"))
-    except (httpx.HTTPError, ValueError, AttributeError):
-        return None
 
 
 def _registry_answers(connection: Connection) -> bool:
@@ -502,23 +451,6 @@ def _last_rollback(connection: Connection) -> ReleaseRecord:
         if line["phase"] == "finished" and line["action"] == "rollback":
             return ReleaseRecord(**{k: v for k, v in line.items() if k not in ("phase", "at")})
     raise DeliveryError(f"{connection.workload} has had no rollback")
-
-
-@contextmanager
-def _exclusive(connection: Connection, wait_seconds: float = 0) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(Path(connection.state) / "release.lock", timeout=wait_seconds)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise BusyError(
-            f"another release or rollback of {connection.workload} is running; see `falaj status`"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _candidate(connection: Connection) -> int:
@@ -568,54 +500,15 @@ def _take_off(split: TrafficSplit, now: Standing, slot: str, progress: Progress)
 def _load(
     connection: Connection, split: TrafficSplit, slot: str, number: int, progress: Progress
 ) -> None:
-    """Returns when every worker of `slot` answers with version `number` and the gateway knows."""
+    """Returns when all of `slot` answer with version `number` and the gateway knows."""
     _point(connection, slot, number)
     progress(f"loading version {number} into slot {slot}")
-    deadline = time.monotonic() + _READY_SECONDS
-    for url in connection.slots[slot]:
-        _reload(url, slot, number, deadline)
+    servers_of(connection).load(slot, number)
+    deadline = time.monotonic() + servers.READY_SECONDS
     while not split.ready().get(slot):
         if time.monotonic() > deadline:
             raise DeliveryError(f"the gateway does not find slot {slot} ready")
         time.sleep(_PAUSE_SECONDS)
-
-
-def _reload(url: str, slot: str, number: int, deadline: float) -> None:
-    """Returns when the worker of `slot` at `url` answers with version `number`."""
-    import httpx
-
-    answer: Mapping[str, Any] = {}
-    refusal = "it has not answered"
-    while time.monotonic() < deadline:
-        try:
-            reply = httpx.post(f"{url}/reload", timeout=_LOAD_SECONDS)
-            answer = reply.json()
-            if reply.status_code != 200:
-                raise DeliveryError(
-                    f"slot {slot} did not load version {number}: "
-                    f"{answer.get('status', {}).get('info', reply.text[:200])}"
-                )
-            break
-        except (httpx.TransportError, ValueError) as error:  # starting, or starting again
-            refusal = f"{type(error).__name__}: {error}"
-        time.sleep(_PAUSE_SECONDS)
-    else:
-        raise NotUpError(f"the model server of slot {slot} at {url} does not answer ({refusal})")
-    if answer.get("version") != str(number):
-        raise DeliveryError(f"slot {slot} serves version {answer.get('version')}, not {number}")
-
-
-def _unload(connection: Connection, slot: str, progress: Progress) -> None:
-    """Lets a slot without traffic follow the registry; nothing depends on its success."""
-    import httpx
-
-    for url in connection.slots[slot]:
-        try:
-            httpx.post(f"{url}/reload", timeout=10).raise_for_status()
-        except httpx.HTTPError as error:
-            progress(
-                f"{url} did not follow the registry ({type(error).__name__}); it has no traffic"
-            )
 
 
 def _previous(connection: Connection, now: Standing) -> int:
@@ -705,7 +598,7 @@ class _Journal:
         version: int,
         previous: int | None,
     ) -> None:
-        self._path = connection.state / JOURNAL
+        self._ledger = ledger_of(connection)
         self._started = _now()
         self._connection = connection
         self._action = action
@@ -725,7 +618,7 @@ class _Journal:
             **self._who(),
             slot=slot,
             weights=weights,
-            by=getpass.getuser(),
+            by=me(),
             started_at=self._started,
             finished_at=_now(),
             recorded=recorded,
@@ -741,7 +634,7 @@ class _Journal:
         }
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        files.append_json(self._path, line)
+        self._ledger.append(line)
 
 
 def _now() -> str:

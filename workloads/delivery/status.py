@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from workloads.delivery import files, judge, registry
+from workloads.delivery import judge, registry
 from workloads.delivery.connection import Connection, Part, connect
 from workloads.delivery.errors import DeliveryError
 from workloads.delivery.pages import serving
-from workloads.delivery.release import VERDICT, traffic_of, unrecorded
+from workloads.delivery.place import ledger_of, servers_of, traffic_of
+from workloads.delivery.release import unrecorded
 from workloads.delivery.slot import alias_of
+from workloads.delivery.traffic import GatewayTrafficSplit
 
 if TYPE_CHECKING:
     import httpx
@@ -73,16 +75,12 @@ def workload_picture(
     last, or `None`) and `problems`.
     """
     problems: list[str] = []
+    connection.require_releases()
     asked = {
-        slot: pool.submit(slot_picture, client, urls)
-        for slot, urls in sorted(connection.slots.items())
+        slot: pool.submit(slot_picture, connection, slot, client)
+        for slot in sorted(connection.slots)
     }
-    split = traffic_of(connection)
-    traffic = _or_none(lambda: dict(split.weights()), problems)
-    if traffic is not None:
-        running = _or_none(split.running_weights, problems)
-        if running is not None and running != traffic:
-            problems.append(f"the gateway runs {running}, {connection.traffic_weights} says other")
+    traffic = _or_none(lambda: _weights(connection, problems), problems)
     answered = _or_none(lambda: _versions(connection, client), problems)
     known = answered or {}
     champion, candidate = known.get(registry.CHAMPION), known.get(registry.CANDIDATE)
@@ -91,7 +89,7 @@ def workload_picture(
         named = known.get(alias_of(slot), {}).get("version")
         if answer["problem"] and (named or answered is None):
             problems.append(f"slot {slot}: {answer['problem']}")
-    if begun := unrecorded(connection):
+    if begun := _or_none(lambda: unrecorded(connection), problems):
         problems.append(
             f"a rollback to version {begun['version']} is not ended: "
             f"falaj rollback {connection.workload}"
@@ -107,8 +105,8 @@ def workload_picture(
         "champion": champion,
         "candidate": candidate,
         "gates": judged and judged.pop("gates"),
-        "verdict": files.read_json(connection.state / VERDICT),
-        "problems": problems,
+        "verdict": _or_none(lambda: ledger_of(connection).shown(), problems),
+        "problems": list(dict.fromkeys(problems)),
     }
 
 
@@ -121,9 +119,9 @@ def live_picture(connection: Connection, client: httpx.Client) -> Picture:
     problems: list[str] = []
     traffic = _or_none(lambda: dict(traffic_of(connection).weights()), problems) or {}
     slots: dict[str, Picture] = {}
-    for slot, urls in sorted(connection.slots.items()):
-        version = slot_picture(client, urls)["version"]
-        ask = partial(judge.figures, connection.metrics_url, connection.workload)
+    for slot in sorted(connection.slots):
+        version = slot_picture(connection, slot, client)["version"]
+        ask = partial(judge.figures, connection.metrics_url, connection.series)
         seat = judge.Seat(slot, version)
         figures = version and _or_none(partial(ask, seat, WATCH_SECONDS), problems)
         slots[slot] = {"version": version, "percent": traffic.get(slot)}
@@ -131,9 +129,28 @@ def live_picture(connection: Connection, client: httpx.Client) -> Picture:
     return {
         "workload": connection.workload,
         "slots": slots,
-        "verdict": files.read_json(connection.state / VERDICT),
+        "verdict": _or_none(lambda: ledger_of(connection).shown(), problems),
         "problems": sorted(set(problems)),
     }
+
+
+def slot_picture(connection: Connection, slot: str, client: httpx.Client) -> Picture:
+    """What the servers of `slot` say of themselves, as one: `Servers.picture`."""
+    try:
+        return servers_of(connection).picture(slot, client)
+    except DeliveryError as error:
+        return {"version": None, "ready": False, "problem": str(error), "url": ""}
+
+
+def _weights(connection: Connection, problems: list[str]) -> dict[str, int]:
+    """The split; where the local gateway runs another one than is written down, a problem more."""
+    split = traffic_of(connection)
+    written = dict(split.weights())
+    if isinstance(split, GatewayTrafficSplit):
+        running = _or_none(split.running_weights, problems)
+        if running is not None and running != written:
+            problems.append(f"the gateway runs {running}, {connection.traffic_weights} says other")
+    return written
 
 
 def _or_none[T](ask: Callable[[], T], problems: list[str]) -> T | None:
@@ -160,37 +177,6 @@ def _probe(client: httpx.Client, part: Part) -> Picture:
         "url": part.url,
         "milliseconds": round((time.perf_counter() - began) * 1000, 1),
     }
-
-
-def slot_picture(client: httpx.Client, urls: Sequence[str]) -> Picture:
-    """What the workers of a slot say of themselves, as one; disagreement is a problem."""
-    workers = [_worker(client, url) for url in urls]
-    versions = {worker["version"] for worker in workers}
-    if len(versions) > 1:
-        held = ", ".join(f"{worker['url']} {worker['version'] or 'none'}" for worker in workers)
-        problem = next((worker["problem"] for worker in workers if worker["problem"]), None)
-        return {
-            "version": next(version for version in versions if version is not None),
-            "ready": False,
-            "problem": f"its workers hold different versions ({held})"
-            + (f": {problem}" if problem else ""),
-            "url": urls[0],
-        }
-    return workers[0]
-
-
-def _worker(client: httpx.Client, url: str) -> Picture:
-    """What the model server at `url` says of itself."""
-    import httpx
-
-    version: int | None = None
-    try:
-        answer = client.get(f"{url}/version").json()
-        version = int(answer["version"]) if answer.get("version") else None
-        problem = answer.get("problem") or (None if version else "holds no model")
-    except (httpx.HTTPError, ValueError, AttributeError, TypeError) as error:
-        problem = f"does not answer ({type(error).__name__})"
-    return {"version": version, "ready": version is not None, "problem": problem, "url": url}
 
 
 def _versions(connection: Connection, client: httpx.Client) -> dict[str, Picture]:

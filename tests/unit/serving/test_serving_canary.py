@@ -16,7 +16,7 @@ import httpx
 import pytest
 from sklearn.base import BaseEstimator
 
-from workloads.delivery import judge, replay
+from workloads.delivery import judge, replay, servers
 from workloads.delivery import release as releases
 from workloads.delivery.connection import Connection
 from workloads.delivery.errors import DeliveryError, NotUpError
@@ -195,7 +195,9 @@ def test_a_good_version_goes_up_step_by_step_on_figures_that_are_kept(place: Pla
     assert replayed["lost"] == 0
     assert set(replayed["answers"]) == {"200"}
     assert set(place.answers) == {(200, "1"), (200, str(version))}
-    unknown = judge.figures(place.connection.metrics_url, WORKLOAD, Seat("a", 99), 10)
+    unknown = judge.figures(
+        place.connection.metrics_url, place.connection.series, Seat("a", 99), 10
+    )
     assert unknown.record() == dict.fromkeys(unknown.record(), None)
     with pytest.raises(NotUpError, match="gives no figures"):
         judge.ask(place.connection.metrics_url, "falaj_requests_total{")
@@ -261,8 +263,8 @@ def test_a_version_that_does_not_load_in_time_or_cannot_be_watched_gets_no_traff
     with pytest.raises(releases.TakenBackError, match="gives no figures"):
         blind.release(unwatched, rollout)
     assert place.serves_the_champion_alone()
-    monkeypatch.setattr(releases, "_LOAD_SECONDS", 0.5)
-    monkeypatch.setattr(releases, "_READY_SECONDS", 2)
+    monkeypatch.setattr(servers, "LOAD_SECONDS", 0.5)
+    monkeypatch.setattr(servers, "READY_SECONDS", 2)
     slow = place.publish(LoadsSlowly())
     with pytest.raises(NotUpError, match="does not answer"):
         place.release(slow)

@@ -17,7 +17,7 @@ from workloads.delivery import replay
 from workloads.delivery.connection import PROJECT
 from workloads.delivery.errors import DeliveryError, NotUpError
 from workloads.delivery.files import write_json
-from workloads.delivery.release import VERDICT
+from workloads.delivery.ledger import VERDICT
 from workloads.delivery.spec import FILE
 
 WORKLOAD = "credit-risk"

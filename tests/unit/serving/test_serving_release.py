@@ -16,6 +16,7 @@ import httpx
 import pytest
 from filelock import FileLock
 
+from workloads.delivery import ledger
 from workloads.delivery import release as releases
 from workloads.delivery.connection import Connection
 from workloads.delivery.errors import BusyError, DeliveryError, NotUpError
@@ -511,7 +512,7 @@ def test_another_version_is_not_loaded_under_the_traffic_of_an_unfinished_releas
 def test_a_line_of_the_journal_that_a_kill_cut_short_is_left_out(place: Place) -> None:
     place.release(1)
     lines = releases.history(place.connection)
-    with (place.connection.state / releases.JOURNAL).open("a") as journal:
+    with (place.connection.state / ledger.JOURNAL).open("a") as journal:
         journal.write(json.dumps(lines[0])[:20])
     assert releases.history(place.connection) == lines
     place.release(1)

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from workloads.delivery import status
+from workloads.delivery.servers import WorkerServers
 from workloads.delivery.slot import SlotModels
 
 
@@ -131,8 +131,9 @@ def test_workers_of_a_slot_that_hold_different_versions_are_a_problem(
     new = new_slot("a")
     new.wait("/ready")
     with httpx.Client(timeout=30) as client:
-        told = status.slot_picture(client, [old.url, new.url])
+        servers = WorkerServers({"a": [old.url, new.url]})
+        told = servers.picture("a", client)
         assert not told["ready"]
         assert "its workers hold different versions" in told["problem"]
         assert httpx.post(f"{old.url}/reload", timeout=60).status_code == 200
-        assert status.slot_picture(client, [old.url, new.url])["problem"] is None
+        assert servers.picture("a", client)["problem"] is None
