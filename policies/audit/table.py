@@ -228,7 +228,13 @@ _KEYS = (
         items="SecretList",
         name="Name",
         arn="ARN",
-        asks=(Ask(operation="describe_secret", arguments={"SecretId": "ARN"}, into="secret"),),
+        asks=(
+            Ask(
+                operation="describe_secret",
+                arguments={"SecretId": "ARN"},  # pragma: allowlist secret
+                into="secret",
+            ),
+        ),
         plain=_secret,
         rules=("replica-stays-in-country", "secret-uses-customer-key"),
         # such as rds!db-…, which RDS keeps for a database

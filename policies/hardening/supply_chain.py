@@ -199,6 +199,9 @@ class Opaque(Parameters):
     """Types, where ``*`` stands for anything, or type and name: ``type::name``."""
 
 
+_MARKS = ("kubernetes:storage.k8s.io/v1:StorageClassPatch",)
+"""Patches of what nobody can change but for marks and mount options: provisioner and parameters of
+a class stay (Kubernetes, validation of `storage.k8s.io/v1`)."""
 _OPAQUE = {
     "aws:cloudcontrol/resource:Resource": "is a resource of Cloud Control, a text to all rules",
     "aws:cloudformation/stack:Stack": "makes resources by a template that no rule reads",
@@ -224,6 +227,8 @@ def _opaque(resource: Resource) -> str:
         return _OPAQUE[resource.type]
     if resource.type.startswith(_DYNAMIC):
         return "is a dynamic resource, which may do anything"
+    if resource.type in _MARKS:
+        return ""
     if _BUILT_IN.fullmatch(resource.type) and resource.type.endswith("Patch"):
         return "changes a part of an object, whose whole no rule sees"
     if _BUILT_IN.fullmatch(resource.type) and resource.type.endswith("List"):

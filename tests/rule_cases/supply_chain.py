@@ -204,6 +204,10 @@ CASES = (
                 *one("kubernetes:filters.example.org/v1:AllowList"),
                 *one("command:local:Command", "migrate"),
             ],
+            "marks of a class, beside one that is excepted": [
+                *one("kubernetes:storage.k8s.io/v1:StorageClassPatch"),
+                *one("command:local:Command", "migrate"),
+            ],
             "what has a patch in its name, beside one that is excepted": [
                 *one("aws:ssm/patchBaseline:PatchBaseline"),
                 *one("command:local:Command", "migrate"),
