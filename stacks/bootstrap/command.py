@@ -38,6 +38,9 @@ from stacks.settings import CONFIG_DIRECTORY, NAMESPACE, Settings, SettingsError
 
 _HERE = Path(__file__).parent
 _PACK = clone.ROOT / "policies" / "residency"
+_LEVELS = clone.ROOT / "stacks" / "bootstrap" / "policies.json"
+"""The state is read from outside the network: by who begins, and by jobs that plan. Role and key
+hold it, so that what the pack says of its network is told and does not stop."""
 PASSPHRASE = "passphrase"  # noqa: S105 - the name of a provider
 """The secrets provider that needs nothing but this machine."""
 
@@ -71,7 +74,7 @@ class Bootstrap:
         """Makes everything and gives the outputs. Raises `BootstrapError`."""
         backend = self.last if self.bucket_exists() and self._is_in(self.last) else self.first
         self._select(backend)
-        pack = ("--policy-pack", str(_PACK))
+        pack = ("--policy-pack", str(_PACK), "--policy-pack-config", str(_LEVELS))
         self._pulumi(backend, "up", "--yes", "--skip-preview", "--suppress-outputs", *pack)
         if backend is self.first:
             if not self.bucket_exists():

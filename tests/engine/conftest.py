@@ -78,7 +78,7 @@ class Living:
     def recover(self) -> None:
         """What docs/operations.md says to type when an `up` was killed."""
         self.end_orphans()
-        self._whole()
+        self.mend_attributes()
         self.pulumi("cancel", "--yes")
         pending = self.deployment().get("pending_operations") or ()
         if not pending:
@@ -144,7 +144,7 @@ class Living:
                 shutil.rmtree(state)
                 before.rename(state)
 
-    def _whole(self) -> None:
+    def mend_attributes(self) -> None:
         """Where a kill cut the attributes of the state file short they go.
 
         A bucket has no such moment: it keeps them itself.

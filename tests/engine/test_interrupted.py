@@ -139,6 +139,7 @@ def test_a_killed_up_says_that_the_stack_is_locked_and_how_to_unlock_it(living: 
     with living("dev") as environment:
         told = [{"what": "kill-engine", "on": "create", "type": KEY}]
         assert environment.pulumi("up", *UNASKED, faults=told).returncode != 0
+        environment.mend_attributes()
         locked = environment.pulumi("up", *UNASKED)
 
     assert locked.returncode != 0

@@ -17,6 +17,16 @@ from stacks.offline import Offline, offline
 from stacks.plan import held_to
 
 EXAMPLE = ROOT / "docs" / "examples" / "existing-cluster" / "Pulumi.site.yaml"
+KUBECONFIG = yaml.safe_dump(
+    {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "site",
+        "contexts": [{"name": "site", "context": {"cluster": "site", "user": "falaj"}}],
+        "clusters": [{"name": "site", "cluster": {"server": "https://kubernetes.bank.ae:6443"}}],
+        "users": [{"name": "falaj", "user": {"tokenFile": "token"}}],
+    }
+)
 Succeed = Callable[[subprocess.CompletedProcess[str]], subprocess.CompletedProcess[str]]
 
 
@@ -31,12 +41,25 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offline]:
 def test_it_is_made_under_the_packs_changes_nothing_again_and_goes(
     site: Offline,
     succeed: Succeed,
+    tmp_path: Path,
     assert_keeps_contract: Callable[[dict[str, Any], dict[str, Any]], Any],
 ) -> None:
-    held = held_to(site.environment)
-    succeed(
-        site.pulumi("config", "set", "--secret", "falaj:kubeconfig", standard_input="to a cluster")
-    )
+    *pack, strictest = held_to(site.environment)
+    own = tmp_path / "rules.json"
+    said = {
+        "kubernetes-provider-targets-in-region-cluster": {
+            "allowedClusterHosts": ["kubernetes.bank.ae"]
+        },
+        "image-comes-from-in-region-registry": {"allowedRegistries": ["harbor.bank.example/"]},
+        "helm-chart-is-pinned-and-in-region": {"allowedRegistries": ["harbor.bank.example/"]},
+        "signed-image-policy-is-present": "advisory",
+    }
+    own.write_text(json.dumps(json.loads(Path(strictest).read_text()) | said))
+    held = [*pack, str(own)]
+    succeed(site.pulumi("config", "set", "--secret", "falaj:kubeconfig", standard_input=KUBECONFIG))
+    stranger = site.pulumi("up", "--yes", "--skip-preview", *pack, strictest)
+    assert stranger.returncode != 0
+    assert "kubernetes.bank.ae, which is no EKS in a region, nor a host" in stranger.stdout
 
     succeed(site.pulumi("up", "--yes", "--skip-preview", *held))
     masked = json.loads(succeed(site.pulumi("stack", "output", "--json")).stdout)

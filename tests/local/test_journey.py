@@ -452,7 +452,7 @@ def test_the_residency_pack_passes_on_the_local_stack(journey: Journey) -> None:
     state = journey.clone.root / ".state" / "exported.json"
     exported = journey.clone.run("pulumi", "stack", "export", "-s", "local", "--file", str(state))
     assert exported.returncode == 0, exported.stdout
-    checked = journey.clone.run("falaj", "policy", "check", "--state", str(state))
+    checked = journey.clone.run("falaj", "policy", "check", "--state", str(state), "-e", "local")
     assert checked.returncode == 0, checked.stdout
 
 
